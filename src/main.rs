@@ -1,0 +1,5 @@
+//! Parse, run, exit code.
+
+fn main() {
+    println!("hooklatch {}", env!("CARGO_PKG_VERSION"));
+}

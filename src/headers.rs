@@ -59,6 +59,12 @@ impl Headers {
         &self.0
     }
 
+    /// Takes over lines as they came in a head whose framing was checked: each ends in `\r\n`, starts with a token
+    /// and a colon, and holds no other CR or LF and no NUL.
+    pub(crate) fn from_checked(lines: Bytes) -> Self {
+        Self(lines)
+    }
+
     /// Takes over lines that [`Headers::as_bytes`] gave, read back from a disk.
     ///
     /// # Errors
@@ -124,10 +130,11 @@ impl<'a> Iterator for Iter<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let end = self.rest.windows(2).position(|pair| pair == b"\r\n")?;
+        // A line holds no CR but the one at its end.
+        let end = memchr::memchr(b'\r', self.rest)?;
         let (line, rest) = self.rest.split_at_checked(end)?;
-        self.rest = rest.get(2..)?;
-        let colon = line.iter().position(|b| *b == b':')?;
+        self.rest = rest.strip_prefix(b"\r\n")?;
+        let colon = memchr::memchr(b':', line)?;
         let (name, value) = line.split_at_checked(colon)?;
         Some((name, value.get(1..)?.trim_ascii()))
     }

@@ -2,14 +2,26 @@
 //!
 //! # Layout
 //!
-//! Rooms by floor, lowest first; imports go down only (`tests/house.rs` holds them to it).
+//! Rooms by floor, lowest first. Imports go down only, and rooms of one floor do not import each other
+//! (`tests/house.rs` holds them to it; ARCHITECTURE.md tells how they work together).
 //!
-//! - [`clock`]: wall time, injected; [`headers`]: header lines as they came; [`secret`]: bytes that cannot be printed;
-//!   [`units`]: durations, sizes, rates.
-//! - [`event`]: what came in and goes on to the app, with its claim and its outcome.
+//! | floor | rooms |
+//! |---|---|
+//! | 0 | [`clock`]: wall time, injected. [`headers`]: header lines as they came. [`secret`]: bytes that cannot be printed. [`units`]: durations, sizes, rates |
+//! | 1 | [`event`]: what came in and goes on to the app, with its claim and its outcome. [`net`]: sets of addresses, names resolved. [`select`]: where in a request a value stands |
+//! | 2 | [`observe`]: metrics and the log |
+//! | 3 | [`verify`]: is it real. [`dedupe`]: was it seen. [`buffer`]: where it stands between its 2xx and the app's |
+//! | 4 | [`ingress`]: the front door. [`delivery`]: the back door |
+//! | 5 | [`admin`]: the view on what happens, and its API |
+//! | 6 | [`config`]: TOML to each room's settings |
+//! | 7 | [`gateway`]: builds every room, runs, reloads, drains |
+//! | 8 | [`cli`]: one file a command |
 
 pub mod clock;
 pub mod event;
 pub mod headers;
+pub mod net;
+pub mod observe;
 pub mod secret;
+pub mod select;
 pub mod units;

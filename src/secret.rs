@@ -103,7 +103,7 @@ impl Source {
     pub fn load(&self) -> Result<Secret, SecretError> {
         let mut bytes = match self {
             Self::Env(name) => std::env::var_os(name)
-                .map(|value| std::os::unix::ffi::OsStringExt::into_vec(value))
+                .map(std::os::unix::ffi::OsStringExt::into_vec)
                 .ok_or_else(|| SecretError(format!("the environment variable {name} is not set")))?,
             Self::Value(value) => value.clone().into_bytes(),
             Self::File(_) | Self::Credential(_) => self.load_file()?,

@@ -3,14 +3,17 @@
 //! The table below is the architecture; ARCHITECTURE.md explains it. A room that is missing here fails the test, so
 //! that a new one is placed on purpose.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor, lowest first. A room may import rooms of lower floors only.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["clock", "headers", "secret", "units"],
-    &["event", "net", "observe", "select"],
-    &["buffer", "dedupe", "limit", "verify"],
+    &["event", "net", "select"],
+    &["observe"],
+    &["buffer", "dedupe", "verify"],
     &["delivery", "ingress"],
     &["admin"],
     &["config"],
@@ -202,7 +205,7 @@ fn imports_only_go_down() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     rust_files(&src, &mut files);
-    assert!(files.len() > 4, "the walk found only {} files", files.len());
+    assert!(files.len() > 100, "the walk found only {} files", files.len());
     let wrong: Vec<String> = files
         .iter()
         .flat_map(|file| {

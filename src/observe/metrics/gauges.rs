@@ -1,0 +1,104 @@
+//! What others know and nobody counts: read when somebody looks.
+
+use std::sync::Arc;
+
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Registry};
+
+use super::{counter, gauge, gauge_family};
+
+/// How things stand at the moment of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// Ids that deduplication remembers.
+    pub dedupe_ids: u64,
+    /// Ids that it forgot for room since the process started.
+    pub dedupe_evicted: u64,
+    /// Bytes of dead letters.
+    pub dead_bytes: u64,
+    /// Each destination's share of the buffer.
+    pub destinations: Vec<DestinationGauges>,
+}
+
+/// One destination's share of the buffer at the moment of a scrape.
+#[derive(Clone, Debug)]
+pub struct DestinationGauges {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Pending events.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Age of the oldest pending event in whole seconds; 0 where none is pending.
+    pub oldest_seconds: u64,
+}
+
+pub(super) struct Families {
+    dedupe_ids: IntGauge,
+    dedupe_evicted: IntCounter,
+    dead_bytes: IntGauge,
+    events: IntGaugeVec,
+    bytes: IntGaugeVec,
+    dead: IntGaugeVec,
+    oldest: IntGaugeVec,
+}
+
+impl Families {
+    pub(super) fn register(r: &Registry) -> prometheus::Result<Self> {
+        let by_destination = &["destination"];
+        Ok(Self {
+            dedupe_ids: gauge(r, "hooklatch_dedupe_ids", "Event ids remembered.")?,
+            dedupe_evicted: counter(
+                r,
+                "hooklatch_dedupe_evicted_total",
+                "Event ids forgotten before their time because the table was full.",
+            )?,
+            dead_bytes: gauge(r, "hooklatch_dead_bytes", "Bytes of dead letters.")?,
+            events: gauge_family(
+                r,
+                "hooklatch_buffer_events",
+                "Events accepted and not yet delivered.",
+                by_destination,
+            )?,
+            bytes: gauge_family(
+                r,
+                "hooklatch_buffer_bytes",
+                "Bytes of the events accepted and not yet delivered.",
+                by_destination,
+            )?,
+            dead: gauge_family(r, "hooklatch_dead_events", "Dead letters.", by_destination)?,
+            oldest: gauge_family(
+                r,
+                "hooklatch_oldest_pending_seconds",
+                "Age of the oldest event that is not yet delivered.",
+                by_destination,
+            )?,
+        })
+    }
+
+    /// The caller holds the scrape lock: a destination that is gone must not stay at its last value, so the
+    /// families are emptied first.
+    pub(super) fn set(&self, now: &Gauges) {
+        self.dedupe_ids.set(signed(now.dedupe_ids));
+        self.dedupe_evicted.inc_by(now.dedupe_evicted.saturating_sub(self.dedupe_evicted.get()));
+        self.dead_bytes.set(signed(now.dead_bytes));
+        for family in [&self.events, &self.bytes, &self.dead, &self.oldest] {
+            family.reset();
+        }
+        for lane in &now.destinations {
+            for (family, value) in [
+                (&self.events, lane.events),
+                (&self.bytes, lane.bytes),
+                (&self.dead, lane.dead),
+                (&self.oldest, lane.oldest_seconds),
+            ] {
+                family.with_label_values(&[&*lane.name]).set(signed(value));
+            }
+        }
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,148 @@
+//! Selectors: the `"header:NAME"`, `"body:/json/pointer"`, `"query:NAME"`, `"form:NAME"` words with which the
+//! configuration and the provider files say where in a request something stands.
+//!
+//! A selector never guesses: what is missing, empty, not UTF-8, longer than [`MAX_VALUE_BYTES`] or there twice with
+//! different values is no value.
+
+pub mod form;
+mod json;
+
+use sha2::{Digest, Sha256};
+
+use crate::headers::{Headers, is_token};
+
+pub use json::Pointer;
+
+/// The longest value that a selector yields, in bytes; a list as a whole included.
+pub const MAX_VALUE_BYTES: usize = 512;
+
+/// A request as selectors and signature schemes see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// `POST`.
+    pub method: &'a str,
+    /// The path as it came, still escaped, without the query.
+    pub path: &'a str,
+    /// What follows the `?`, as it came; `None` without one.
+    pub query: Option<&'a str>,
+    /// The whole public URL that the provider signed, as far as hooklatch knows it.
+    pub url: &'a str,
+    /// The sender's headers.
+    pub headers: &'a Headers,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// Where in a request a value stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector(Place);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// A header's value; the name in lower case.
+    Header(Box<str>),
+    /// A string, number or boolean of a JSON body.
+    Body(Pointer),
+    /// The SHA-256 of the body, in lower-case hex.
+    BodyDigest,
+    /// A parameter of the query, decoded.
+    Query(Box<str>),
+    /// A parameter of an `application/x-www-form-urlencoded` body, decoded.
+    Form(Box<str>),
+    /// Several values, joined with `:`; one missing: none.
+    Joined(Vec<Selector>),
+}
+
+const WORDS: &str = "\"header:NAME\", \"body:/json/pointer\", \"query:NAME\" or \"form:NAME\"";
+
+impl Selector {
+    /// Reads one of `"header:NAME"`, `"body:/json/pointer"` (RFC 6901), `"query:NAME"`, `"form:NAME"`.
+    ///
+    /// # Errors
+    /// A sentence that says which words there are, or what is wrong with the name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (word, name) =
+            text.split_once(':').ok_or_else(|| format!("{text:?} is not a selector; write {WORDS}"))?;
+        let place = match word {
+            "header" if is_token(name.as_bytes()) => Place::Header(name.to_ascii_lowercase().into()),
+            "header" => return Err(format!("{name:?} is not a header's name")),
+            "body" if name == "sha256" => {
+                return Err("\"body:sha256\" has a meaning only as a key of dedupe".to_owned());
+            }
+            "body" => Place::Body(Pointer::parse(name)?),
+            "query" | "form" if name.is_empty() => {
+                return Err(format!("{text:?} names no parameter; write \"{word}:NAME\""));
+            }
+            "query" => Place::Query(name.into()),
+            "form" => Place::Form(name.into()),
+            _ => return Err(format!("{text:?} is not a selector; write {WORDS}")),
+        };
+        Ok(Self(place))
+    }
+
+    /// As [`Self::parse`], and `"body:sha256"` too: a part of a dedupe key.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_dedupe(text: &str) -> Result<Self, String> {
+        if text == "body:sha256" { Ok(Self(Place::BodyDigest)) } else { Self::parse(text) }
+    }
+
+    /// All of `parts`, joined with `:`; a list where one is missing yields none.
+    #[must_use]
+    pub fn joined(mut parts: Vec<Self>) -> Self {
+        match (parts.len(), parts.pop()) {
+            (1, Some(only)) => only,
+            (_, last) => {
+                parts.extend(last);
+                Self(Place::Joined(parts))
+            }
+        }
+    }
+
+    /// The name of the header it looks at, in lower case, if it is one.
+    #[must_use]
+    pub fn header_name(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Header(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The value in `message`; `None` where there is none, it is empty, longer than 512 bytes or ambiguous.
+    #[must_use]
+    pub fn extract(&self, message: &Message<'_>) -> Option<String> {
+        let value = match &self.0 {
+            Place::Header(name) => {
+                let value = message.headers.get_unambiguous(name).ok()??;
+                bounded(std::str::from_utf8(value).ok()?)?.to_owned()
+            }
+            Place::Body(pointer) => pointer.scalar(message.body, MAX_VALUE_BYTES)?,
+            Place::BodyDigest => hex::encode(Sha256::digest(message.body)),
+            Place::Query(name) => parameter(message.query.unwrap_or_default().as_bytes(), name)?,
+            Place::Form(name) if form::is_form(message.headers) => parameter(message.body, name)?,
+            Place::Form(_) => return None,
+            Place::Joined(parts) => join(parts, message)?,
+        };
+        bounded(&value)?;
+        Some(value)
+    }
+}
+
+fn bounded(value: &str) -> Option<&str> {
+    (!value.is_empty() && value.len() <= MAX_VALUE_BYTES).then_some(value)
+}
+
+fn join(parts: &[Selector], message: &Message<'_>) -> Option<String> {
+    let values: Option<Vec<String>> = parts.iter().map(|part| part.extract(message)).collect();
+    Some(values?.join(":"))
+}
+
+/// The decoded value of `name` in `encoded`, where it stands once or always the same.
+fn parameter(encoded: &[u8], name: &str) -> Option<String> {
+    let value = form::unambiguous(encoded, name)??;
+    String::from_utf8(value.into_owned()).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,3 +25,4 @@ pub mod observe;
 pub mod secret;
 pub mod select;
 pub mod units;
+pub mod verify;

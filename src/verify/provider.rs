@@ -1,0 +1,115 @@
+//! What a provider's file says, compiled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::handshake::Handshake;
+use super::sample::Sample;
+use super::scheme::Scheme;
+use super::spec::ProviderSpec;
+use crate::select::Selector;
+use crate::units::{Invalid, UnitError, parse_duration, parse_size};
+
+/// What a provider's file says.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// The word for `provider = "…"`.
+    pub name: Arc<str>,
+    /// As its own people write it.
+    pub display_name: String,
+    /// Where it documents its webhooks.
+    pub docs: String,
+    /// Its scheme.
+    pub scheme: Arc<Scheme>,
+    /// Where its event id stands.
+    pub event_id: Option<Selector>,
+    /// Whether every event carries that id.
+    pub event_id_required: bool,
+    /// Where its event type stands.
+    pub event_type: Option<Selector>,
+    /// Where the event's own time stands; [`super::event_time`] reads what it finds.
+    pub event_time: Option<Selector>,
+    /// Its challenge, if it sends one.
+    pub handshake: Option<Handshake>,
+    /// The largest body it sends, in bytes, where its documentation says so.
+    pub max_body: Option<u64>,
+    /// For how long it retries, where its documentation says so.
+    pub retries_for: Option<Duration>,
+    /// The event that `hooklatch send` sends.
+    pub sample: Option<Sample>,
+}
+
+impl Provider {
+    /// Compiles `spec`.
+    ///
+    /// # Errors
+    /// Every word of it that makes no sense.
+    pub fn compile(spec: &ProviderSpec) -> Result<Self, Vec<Invalid>> {
+        let mut faults = Vec::new();
+        if spec.display_name.is_empty() {
+            faults.push(Invalid::new("display_name", "a provider needs its name as people write it", ""));
+        }
+        if !spec.docs.starts_with("https://") {
+            let hint = "write docs = \"https://…\"";
+            faults.push(Invalid::new("docs", "where the provider documents its webhooks is not said", hint));
+        }
+        let scheme = keep(Scheme::compile(&spec.scheme), &mut faults);
+        let event_id = selector("event_id", &spec.event_id, &mut faults);
+        if spec.event_id_required && spec.event_id.is_empty() {
+            let hint = "write event_id, or leave event_id_required out";
+            faults.push(Invalid::new(
+                "event_id_required",
+                "an id is required, but event_id is not said",
+                hint,
+            ));
+        }
+        let event_type = selector("event_type", &spec.event_type, &mut faults);
+        let event_time = selector("event_time", spec.event_time.as_slice(), &mut faults);
+        let handshake =
+            spec.handshake.as_ref().and_then(|written| keep(Handshake::compile(written), &mut faults));
+        let sample = spec.sample.as_ref().and_then(|written| keep(Sample::compile(written), &mut faults));
+        let max_body = unit("max_body", spec.max_body.as_deref(), parse_size, &mut faults);
+        let retries_for = unit("retries_for", spec.retries_for.as_deref(), parse_duration, &mut faults);
+        match scheme {
+            Some(scheme) if faults.is_empty() => Ok(Self {
+                name: spec.name.as_str().into(),
+                display_name: spec.display_name.clone(),
+                docs: spec.docs.clone(),
+                scheme: Arc::new(scheme),
+                event_id,
+                event_id_required: spec.event_id_required,
+                event_type,
+                event_time,
+                handshake,
+                max_body,
+                retries_for,
+                sample,
+            }),
+            _ => Err(faults),
+        }
+    }
+}
+
+fn keep<T>(compiled: Result<T, Vec<Invalid>>, faults: &mut Vec<Invalid>) -> Option<T> {
+    compiled.map_err(|mut found| faults.append(&mut found)).ok()
+}
+
+fn selector(key: &'static str, words: &[String], faults: &mut Vec<Invalid>) -> Option<Selector> {
+    let mut parts = Vec::with_capacity(words.len());
+    for word in words {
+        match Selector::parse(word) {
+            Ok(part) => parts.push(part),
+            Err(message) => faults.push(Invalid::new(key, message, "")),
+        }
+    }
+    (!parts.is_empty()).then(|| Selector::joined(parts))
+}
+
+fn unit<T>(
+    key: &'static str,
+    text: Option<&str>,
+    parse: fn(&str) -> Result<T, UnitError>,
+    faults: &mut Vec<Invalid>,
+) -> Option<T> {
+    parse(text?).map_err(|error| faults.push(Invalid::new(key, error.to_string(), ""))).ok()
+}

@@ -17,7 +17,9 @@
 //! | 7 | [`gateway`]: builds every room, runs, reloads, drains |
 //! | 8 | [`cli`]: one file a command |
 
+pub mod buffer;
 pub mod clock;
+pub mod dedupe;
 pub mod event;
 pub mod headers;
 pub mod net;

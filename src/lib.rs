@@ -20,6 +20,7 @@
 pub mod buffer;
 pub mod clock;
 pub mod dedupe;
+pub mod delivery;
 pub mod event;
 pub mod headers;
 pub mod net;

@@ -1,0 +1,212 @@
+//! What the user can set about a destination.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::request::{RequestTemplate, Unsendable, added_header, signing_key};
+use crate::buffer::MaxPending;
+use crate::headers::HOP_BY_HOP;
+use crate::secret::Secret;
+use crate::units::Invalid;
+
+/// Where a destination listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Plain HTTP over TCP.
+    Http {
+        /// A name or an address literal, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// HTTP over TLS, verified against the system's roots.
+    Https {
+        /// A name or an address literal, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// HTTP over a unix socket.
+    Unix {
+        /// The socket's file.
+        path: PathBuf,
+    },
+}
+
+/// The `Host` header that the app sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostRule {
+    /// The one the sender used.
+    Keep,
+    /// The destination's own.
+    Destination,
+}
+
+/// The value of a header added to each delivery.
+#[derive(Clone, Debug)]
+pub enum HeaderValueSetting {
+    /// As written.
+    Plain(String),
+    /// From a secret.
+    Secret(Secret),
+}
+
+/// `[destinations.NAME]` as typed; the defaults are the documented ones.
+#[derive(Clone, Debug)]
+pub struct DestinationOptions {
+    /// Its name.
+    pub name: Arc<str>,
+    /// From `url`.
+    pub endpoint: Endpoint,
+    /// The path of `url` where it has one other than `/`: it replaces the request's own.
+    pub path: Option<String>,
+    /// `host`; `None` = keep for http and unix, destination for https.
+    pub host: Option<HostRule>,
+    /// Of one attempt.
+    pub timeout: Duration,
+    /// Of one connection.
+    pub connect_timeout: Duration,
+    /// Requests in flight.
+    pub concurrency: u32,
+    /// Added to each delivery.
+    pub headers: Vec<(String, HeaderValueSetting)>,
+    /// Secrets of the Standard Webhooks signatures that are added, as typed (`whsec_…` or plain text).
+    pub sign: Vec<Secret>,
+    /// The waits between attempts: one more attempt than there are waits.
+    pub retry_delays: Vec<Duration>,
+    /// Each wait is lengthened or shortened at random by up to this share, 0 to 1.
+    pub retry_jitter: f64,
+    /// A bound of its own inside the buffer.
+    pub max_pending: MaxPending,
+    /// How long an idle connection is kept.
+    pub keepalive: Duration,
+}
+
+impl DestinationOptions {
+    /// `[destinations.NAME]` with nothing but a url.
+    #[must_use]
+    pub fn new(name: Arc<str>, endpoint: Endpoint) -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            name,
+            endpoint,
+            path: None,
+            host: None,
+            timeout: seconds(30),
+            connect_timeout: seconds(5),
+            concurrency: 8,
+            headers: Vec::new(),
+            sign: Vec::new(),
+            retry_delays: [1, 5, 12, 25, 300, 1800, 7200, 18_000, 43_200].map(seconds).to_vec(),
+            retry_jitter: 0.2,
+            max_pending: MaxPending::default(),
+            keepalive: seconds(4),
+        }
+    }
+}
+
+/// Valid [`DestinationOptions`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DestinationSettings {
+    options: Arc<DestinationOptions>,
+    template: Arc<RequestTemplate>,
+}
+
+impl DestinationSettings {
+    /// Checks `options`.
+    ///
+    /// # Errors
+    /// Every key that cannot be worked with.
+    pub fn new(options: DestinationOptions) -> Result<Self, Vec<Invalid>> {
+        let mut invalid = check_numbers(&options);
+        invalid.extend(check_path(&options));
+        invalid.extend(options.headers.iter().filter_map(|(name, value)| check_header(name, value)));
+        invalid.extend(options.sign.iter().filter_map(check_signing));
+        if !invalid.is_empty() {
+            return Err(invalid);
+        }
+        let template = RequestTemplate::new(&options)
+            .map_err(|Unsendable(reason)| vec![Invalid::new("url", reason, "")])?;
+        Ok(Self { options: Arc::new(options), template: Arc::new(template) })
+    }
+
+    /// What all requests to this destination have in common.
+    pub(super) fn template(&self) -> &RequestTemplate {
+        &self.template
+    }
+}
+
+fn check_numbers(options: &DestinationOptions) -> Vec<Invalid> {
+    let mut invalid = Vec::new();
+    if options.timeout.is_zero() {
+        invalid.push(Invalid::new("timeout", "no app answers in no time", "write a duration like \"30s\""));
+    }
+    if options.connect_timeout.is_zero() {
+        invalid.push(Invalid::new(
+            "connect_timeout",
+            "no connection opens in no time",
+            "write a duration like \"5s\"",
+        ));
+    }
+    if options.concurrency == 0 {
+        invalid.push(Invalid::new(
+            "concurrency",
+            "0 requests in flight would deliver nothing",
+            "write 1 or more",
+        ));
+    }
+    if !(0.0..=1.0).contains(&options.retry_jitter) {
+        invalid.push(Invalid::new(
+            "retry.jitter",
+            "the jitter is a share of the wait",
+            "write a number from 0 to 1",
+        ));
+    }
+    if options.retry_delays.len() > 100 {
+        invalid.push(Invalid::new("retry.delays", "at most 100 waits", ""));
+    }
+    invalid
+}
+
+fn check_path(options: &DestinationOptions) -> Option<Invalid> {
+    let path = options.path.as_deref()?;
+    let sendable = path.bytes().all(|byte| byte > b' ' && byte < 0x7f && byte != b'#');
+    if path.starts_with('/') && sendable {
+        return None;
+    }
+    Some(Invalid::new("url", "the path of the URL cannot be sent as it is", "percent-encode it"))
+}
+
+/// What a user may not add: headers that frame the message, belong to the connection, or are hooklatch's word.
+fn check_header(name: &str, value: &HeaderValueSetting) -> Option<Invalid> {
+    let refuse = |message: String, hint: &str| Some(Invalid::new("headers", message, hint));
+    let lower = name.to_ascii_lowercase();
+    if lower == "content-length" || HOP_BY_HOP.contains(&lower.as_str()) {
+        return refuse(format!("{name} is said by the connection itself"), "leave it out");
+    }
+    if lower.starts_with("hooklatch-") {
+        return refuse(format!("{name} is hooklatch's own"), "choose another name");
+    }
+    match added_header(name, value) {
+        Ok(_) => None,
+        Err(Unsendable(reason)) => refuse(reason, ""),
+    }
+}
+
+fn check_signing(secret: &Secret) -> Option<Invalid> {
+    let Unsendable(reason) = signing_key(secret).err()?;
+    Some(Invalid::new(
+        "sign",
+        reason,
+        "write the secret as it was given to you, \"whsec_…\", or a text of your own",
+    ))
+}
+
+impl std::ops::Deref for DestinationSettings {
+    type Target = DestinationOptions;
+
+    fn deref(&self) -> &DestinationOptions {
+        &self.options
+    }
+}

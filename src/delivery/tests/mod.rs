@@ -1,0 +1,7 @@
+//! The back door against doubles of apps: over real sockets in real time, and over pipes in paused time.
+
+mod client;
+mod destinations;
+mod double;
+mod lane;
+mod request;

@@ -23,6 +23,7 @@ pub mod dedupe;
 pub mod delivery;
 pub mod event;
 pub mod headers;
+pub mod ingress;
 pub mod net;
 pub mod observe;
 pub mod secret;

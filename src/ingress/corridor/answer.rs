@@ -1,0 +1,242 @@
+//! The corridor itself: from a whole request to its answer.
+//!
+//! **A sender that hangs up** makes the connection's task drop this future at whatever await it stands. There are
+//! three. (1) A duplicate waits for the first one's result: it holds nothing. (2) [`Buffer::keep`] took the event and
+//! its claim: if it finished, the claim is confirmed, for that happens inside it; if not, event and claim are dropped
+//! together, and a dropped claim is released. (3) `ack = "delivered"` waits for the destinations: its guard releases
+//! the claim, naming who has the event already. Between two awaits nothing can be dropped. So the event is kept and
+//! remembered, or neither.
+//!
+//! [`Buffer::keep`]: crate::buffer::Buffer::keep
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::event::{self, Facts};
+use super::express;
+use super::route::{Corridor, Kind};
+use super::{Ended, Ingress, Request, Ticket, took};
+use crate::buffer::KeepError;
+use crate::dedupe::Claimed;
+use crate::event::{Ack, Claim, Event, EventId};
+use crate::ingress::front::Reply;
+use crate::ingress::head::Head;
+use crate::ingress::refusal::Refusal;
+use crate::observe::RequestOutcome;
+use crate::select::Message;
+use crate::verify::{HandshakeReply, event_time};
+
+/// What was learned of a request on its way, for log and metrics.
+#[derive(Default)]
+pub(super) struct Seen {
+    facts: Facts,
+    id: Option<EventId>,
+    /// A signature vouches for the rest.
+    verified: bool,
+    /// It is an event (no challenge, no forgery).
+    is_event: bool,
+}
+
+/// An answer and how it counts.
+pub(super) struct Answered {
+    pub(super) outcome: RequestOutcome,
+    pub(super) reply: Reply,
+    pub(super) reason: Option<&'static str>,
+}
+
+/// What is left to do with an event once its id is known to be new, old, or in somebody else's hands.
+enum Step {
+    Keep(Box<Event>, Option<Claim>),
+    Stands(EventId),
+    Wait(crate::dedupe::Waiter),
+}
+
+impl Ingress {
+    pub(super) async fn answer_event(&self, ticket: Ticket, head: Head, body: Bytes) -> Reply {
+        let Kind::Deliver(corridor) = &ticket.route.kind else {
+            // The lower half was told to stream such requests through.
+            return Refusal::unknown_route().reply(self.parts.clock.now(), ticket.request_id);
+        };
+        let bytes = body.len() as u64;
+        let mut seen = Seen::default();
+        let result = self.walk(&ticket, corridor, &head, body, &mut seen).await;
+        let (answered, message) = match result {
+            Ok(answered) => (answered, None),
+            Err(refusal) => {
+                let reply = refusal.reply(self.parts.clock.now(), ticket.request_id);
+                (Answered { outcome: refusal.outcome, reply, reason: None }, Some(refusal.message))
+            }
+        };
+        if seen.is_event {
+            let event_type = seen.facts.event_type.as_deref().filter(|_| seen.verified);
+            ticket.route.metrics.event(event_type, answered.outcome);
+        }
+        let request = Request {
+            route: Some(&ticket.route),
+            client: ticket.client.address(),
+            request_id: ticket.request_id,
+            head: Some(&head),
+            took: took(&head),
+        };
+        let ended = Ended {
+            outcome: answered.outcome,
+            bytes,
+            id: seen.id,
+            event_id: seen.facts.event_id.as_deref(),
+            event_type: seen.facts.event_type.as_deref(),
+            reason: message.as_deref().or(answered.reason),
+        };
+        self.note(&request, &ended, &answered.reply);
+        answered.reply
+    }
+
+    async fn walk(
+        &self,
+        ticket: &Ticket,
+        corridor: &Corridor,
+        head: &Head,
+        body: Bytes,
+        seen: &mut Seen,
+    ) -> Result<Answered, Refusal> {
+        let deadline = Instant::now() + corridor.patience;
+        match self.examine(ticket, corridor, head, body, seen)? {
+            Examined::Challenge(reply) => Ok(handshake(reply)),
+            Examined::Event(Step::Stands(id)) => Ok(self.repeat(corridor, id, seen)),
+            Examined::Event(Step::Wait(first)) => match timeout_at(deadline, first.result()).await {
+                Ok(Some(id)) => Ok(self.repeat(corridor, id, seen)),
+                Ok(None) => Err(Refusal::first_one_failed()),
+                Err(_) => Err(self.late()),
+            },
+            Examined::Event(Step::Keep(event, claim)) if corridor.settings.ack == Ack::Delivered => {
+                express::deliver(&self.parts, corridor, *event, claim, deadline, &mut seen.id).await
+            }
+            Examined::Event(Step::Keep(event, claim)) => {
+                let keeping = self.parts.buffer.keep(*event, &corridor.lanes, claim);
+                let id = timeout_at(deadline, keeping).await.map_err(|_| self.late())?;
+                let id = id.map_err(|error| self.not_kept(error))?;
+                seen.id = Some(id);
+                Ok(accepted(corridor, id, RequestOutcome::Accepted))
+            }
+        }
+    }
+
+    /// Everything up to the point where something may have to be waited for.
+    fn examine(
+        &self,
+        ticket: &Ticket,
+        corridor: &Corridor,
+        head: &Head,
+        body: Bytes,
+        seen: &mut Seen,
+    ) -> Result<Examined, Refusal> {
+        let settings = &corridor.settings;
+        let now = self.parts.clock.now();
+        let url = event::public_url(corridor, &ticket.client, head);
+        let message = event::message(head, &url, &body);
+        if let Some(verifier) = &settings.verifier {
+            let verified = verifier.verify(&message, now)?;
+            seen.verified = true;
+            if let Some(secret) = corridor.secrets.get(verified.secret) {
+                secret.hit(now);
+            }
+        }
+        if let Some(reply) = settings.handshake.as_ref().and_then(|handshake| handshake.answer(&message)) {
+            return Ok(Examined::Challenge(reply));
+        }
+        seen.is_event = true;
+        seen.facts = facts(corridor, &message);
+        let claimed = self.claim(ticket, corridor, &message, &seen.facts)?;
+        let claim = match claimed {
+            Some(Claimed::Duplicate { id, .. }) => return Ok(Examined::Event(Step::Stands(id))),
+            Some(Claimed::InFlight(first)) => return Ok(Examined::Event(Step::Wait(first))),
+            Some(Claimed::New(claim)) => Some(claim),
+            None => None,
+        };
+        let event = event::build(ticket, corridor, head, &seen.facts, body, now);
+        Ok(Examined::Event(Step::Keep(Box::new(event), claim)))
+    }
+
+    /// Claims the event's id; `None` where the route does not dedupe this event.
+    fn claim(
+        &self,
+        ticket: &Ticket,
+        corridor: &Corridor,
+        message: &Message<'_>,
+        facts: &Facts,
+    ) -> Result<Option<Claimed>, Refusal> {
+        let Some(rule) = &corridor.settings.dedupe else { return Ok(None) };
+        let own = if corridor.key_is_event_id { None } else { rule.key.extract(message) };
+        let key = if corridor.key_is_event_id { facts.event_id.as_deref() } else { own.as_deref() };
+        match key {
+            Some(key) => {
+                let key = self.parts.dedupe.key(&ticket.route.name, key.as_bytes());
+                Ok(Some(self.parts.dedupe.claim(key, rule.ttl)))
+            }
+            None if rule.required => {
+                Err(Refusal::missing_event_id(rule.key.header_name().map(str::to_owned)))
+            }
+            None => {
+                self.parts.metrics.limit_hit("dedupe.required");
+                tracing::debug!(route = %ticket.route.name, "an event without an id is not deduped");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The answer to an event that stands already as `id`: a provider's "Resend" of a dead one puts it back.
+    fn repeat(&self, corridor: &Corridor, id: EventId, seen: &mut Seen) -> Answered {
+        seen.id = Some(id);
+        let requeued = self.parts.buffer.requeue_dead(id);
+        let outcome = if requeued { RequestOutcome::Requeued } else { RequestOutcome::Duplicate };
+        accepted(corridor, id, outcome)
+    }
+
+    fn late(&self) -> Refusal {
+        self.parts.metrics.limit_hit("ack_timeout");
+        Refusal::ack_timeout()
+    }
+
+    fn not_kept(&self, error: KeepError) -> Refusal {
+        note_full(&self.parts.metrics, &error);
+        error.into()
+    }
+}
+
+/// What a request turned out to be.
+enum Examined {
+    Challenge(HandshakeReply),
+    Event(Step),
+}
+
+fn facts(corridor: &Corridor, message: &Message<'_>) -> Facts {
+    let settings = &corridor.settings;
+    Facts {
+        event_id: settings.event_id.as_ref().and_then(|id| id.extract(message)),
+        event_type: settings.event_type.as_ref().and_then(|word| word.extract(message)),
+        event_time: settings
+            .event_time
+            .as_ref()
+            .and_then(|time| time.extract(message))
+            .and_then(|t| event_time(&t)),
+    }
+}
+
+pub(super) fn accepted(corridor: &Corridor, id: EventId, outcome: RequestOutcome) -> Answered {
+    let reply = corridor.ack_body.reply(corridor.settings.ack_status, id, outcome);
+    Answered { outcome, reply, reason: None }
+}
+
+fn handshake(reply: HandshakeReply) -> Answered {
+    let headers = crate::headers::Headers::from_pairs([("content-type", reply.content_type)]);
+    let reply = Reply { status: reply.status, headers, body: reply.body.into(), close: false };
+    Answered { outcome: RequestOutcome::Handshake, reply, reason: None }
+}
+
+/// Which bound it was that had no room.
+pub(super) fn note_full(metrics: &crate::observe::Metrics, error: &KeepError) {
+    match error {
+        KeepError::Full { destination: Some(_) } => metrics.limit_hit("destination.max_pending"),
+        KeepError::Full { destination: None } => metrics.limit_hit("buffer.max_bytes"),
+        KeepError::ShuttingDown => {}
+    }
+}

@@ -1,0 +1,183 @@
+//! A route as requests meet it: everything resolved beforehand that can be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Parts;
+use super::ack::AckBody;
+use crate::buffer::Lane;
+use crate::clock::Millis;
+use crate::event::Ack;
+use crate::ingress::client_ip::Client;
+use crate::ingress::head::Head;
+use crate::ingress::refusal::Refusal;
+use crate::ingress::settings::{
+    Action, CorridorSettings, PathPattern, ProxySettings, RouteSettings, ServerSettings,
+};
+use crate::net::IpSet;
+use crate::observe::{RouteMetrics, SecretMetrics};
+use crate::verify::Verifier;
+
+/// One route.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) name: Arc<str>,
+    pub(super) metrics: RouteMetrics,
+    pub(super) kind: Kind,
+    path: PathPattern,
+    host: Option<String>,
+    methods: Option<Vec<String>>,
+    allow_ips: Option<IpSet>,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Deliver(Box<Corridor>),
+    Proxy(Arc<ProxySettings>),
+}
+
+/// The corridor of a `deliver_to` route.
+#[derive(Debug)]
+pub(super) struct Corridor {
+    pub(super) settings: CorridorSettings,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) secrets: Vec<SecretMetrics>,
+    pub(super) ack_body: AckBody,
+    /// How long a sender waits for its answer at most.
+    pub(super) patience: Duration,
+    /// The dedupe key is the event's id: one look into the request is enough for both.
+    pub(super) key_is_event_id: bool,
+    /// Scheme and host that providers sign, without a `/` at the end.
+    pub(super) public_base: Option<Box<str>>,
+}
+
+impl Route {
+    pub(super) fn build(route: RouteSettings, server: &ServerSettings, parts: &Parts) -> Self {
+        let RouteSettings { name, path, host, methods, allow_ips, action } = route;
+        let kind = match action {
+            Action::Deliver(settings) => {
+                Kind::Deliver(Box::new(Corridor::build(&name, *settings, server, parts)))
+            }
+            Action::Proxy(settings) => Kind::Proxy(Arc::new(settings)),
+        };
+        Self { metrics: parts.metrics.route(&name), name, path, host, methods, allow_ips, kind }
+    }
+
+    /// Why a request is refused before its body is read; `None` where it is not.
+    pub(super) fn refusal_of(&self, client: &Client, head: &Head) -> Option<Refusal> {
+        // A peer without an address is on no list.
+        let allowed = |ips: &IpSet| client.ip.is_some_and(|ip| ips.contains(ip));
+        if !self.allow_ips.as_ref().is_none_or(allowed) {
+            return Some(Refusal::ip_not_allowed());
+        }
+        if head.has_underscored_names() && matches!(self.kind, Kind::Deliver(_)) {
+            let name = head.headers().iter().map(|(name, _)| name).find(|name| name.contains(&b'_'));
+            return Some(Refusal::underscored_name(
+                name.map(|name| String::from_utf8_lossy(name).into_owned()),
+            ));
+        }
+        None
+    }
+
+    pub(super) fn ack_word(&self) -> &'static str {
+        match &self.kind {
+            Kind::Deliver(corridor) => corridor.settings.ack.as_str(),
+            Kind::Proxy(_) => "",
+        }
+    }
+
+    pub(super) fn view(&self) -> RouteView {
+        let (PathPattern::Exact(path) | PathPattern::Prefix(path)) = &self.path;
+        let below = if matches!(self.path, PathPattern::Prefix(_)) { "/*" } else { "" };
+        let action = match &self.kind {
+            Kind::Deliver(corridor) => ActionView::Deliver(corridor.view()),
+            Kind::Proxy(proxy) => ActionView::Proxy(proxy.upstream.to_string()),
+        };
+        RouteView {
+            name: Arc::clone(&self.name),
+            path: format!("{path}{below}"),
+            host: self.host.clone(),
+            methods: self.methods.clone(),
+            action,
+        }
+    }
+}
+
+impl Corridor {
+    fn view(&self) -> CorridorView {
+        let settings = &self.settings;
+        CorridorView {
+            provider: settings.provider.clone(),
+            verified: settings.verifier.is_some(),
+            ack: settings.ack,
+            dedupe: settings.dedupe.is_some(),
+            destinations: settings.deliver_to.clone(),
+            secrets: settings
+                .secret_names
+                .iter()
+                .zip(&self.secrets)
+                .map(|(name, metrics)| (Arc::clone(name), metrics.last_hit()))
+                .collect(),
+            secret_headers: settings.verifier.as_ref().map(Verifier::secret_headers).unwrap_or_default(),
+        }
+    }
+
+    fn build(name: &str, settings: CorridorSettings, server: &ServerSettings, parts: &Parts) -> Self {
+        let rule_key = settings.dedupe.as_ref().map(|rule| &rule.key);
+        Self {
+            lanes: settings.deliver_to.iter().map(|destination| parts.buffer.lane(destination)).collect(),
+            secrets: settings.secret_names.iter().map(|secret| parts.metrics.secret(name, secret)).collect(),
+            ack_body: AckBody::new(settings.ack_body.as_deref()),
+            patience: match settings.ack {
+                Ack::Delivered => settings.deliver_timeout,
+                Ack::Memory | Ack::Durable => server.ack_timeout,
+            },
+            key_is_event_id: rule_key.is_some() && rule_key == settings.event_id.as_ref(),
+            public_base: server.public_url.as_deref().map(|url| url.trim_end_matches('/').into()),
+            settings,
+        }
+    }
+}
+
+/// What the admin API shows of a route.
+#[derive(Clone, Debug)]
+pub struct RouteView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its path as configured.
+    pub path: String,
+    /// Its host; `None` = any.
+    pub host: Option<String>,
+    /// Its methods; `None` = all.
+    pub methods: Option<Vec<String>>,
+    /// What it does.
+    pub action: ActionView,
+}
+
+/// What a route does.
+#[derive(Clone, Debug)]
+pub enum ActionView {
+    /// Checks, keeps, delivers.
+    Deliver(CorridorView),
+    /// Streams through to this upstream.
+    Proxy(String),
+}
+
+/// The corridor of a `deliver_to` route.
+#[derive(Clone, Debug)]
+pub struct CorridorView {
+    /// The provider's name.
+    pub provider: Option<Arc<str>>,
+    /// Whether signatures are checked.
+    pub verified: bool,
+    /// When a sender gets its 2xx.
+    pub ack: Ack,
+    /// Whether event ids are remembered.
+    pub dedupe: bool,
+    /// Where its events go.
+    pub destinations: Vec<Arc<str>>,
+    /// Its secrets: name, and when a request last verified with it.
+    pub secrets: Vec<(Arc<str>, Option<Millis>)>,
+    /// Names of headers that carry a secret itself.
+    pub secret_headers: Vec<String>,
+}

@@ -1,0 +1,40 @@
+//! The front door: who may come in, and what becomes of it.
+//!
+//! The lower half knows bytes: listeners, connections, heads, bodies, streaming through. The upper half decides:
+//! routes, addresses, checks, answers. They meet in [`Front`].
+
+mod alarm;
+mod body;
+mod budget;
+mod chunked;
+mod client_ip;
+mod conn;
+mod corridor;
+mod door;
+mod forward;
+mod front;
+mod head;
+mod listen;
+mod parse;
+mod passthrough;
+mod path;
+mod refusal;
+mod registry;
+mod router;
+mod session;
+mod settings;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use corridor::{ActionView, CorridorView, Ingress, Parts, RouteView, Ticket};
+pub use door::Door;
+pub use front::{At, Fault, Front, Passage, Passed, Plan, Reply};
+pub use head::{Framing, Head};
+pub use listen::{Bound, OpenFiles, raise_open_files};
+pub use router::{Match, RouteConflict, RouteKey, Router, TableRow};
+pub use settings::{
+    Action, CorridorSettings, DedupeRule, ListenAddress, Listener, PathPattern, Peer, ProxySettings,
+    RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
+};

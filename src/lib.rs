@@ -17,6 +17,7 @@
 //! | 7 | [`gateway`]: builds every room, runs, reloads, drains |
 //! | 8 | [`cli`]: one file a command |
 
+pub mod admin;
 pub mod buffer;
 pub mod clock;
 pub mod dedupe;

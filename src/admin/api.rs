@@ -1,0 +1,374 @@
+//! What each request of the admin listener is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::Request;
+use serde_json::{Value, json};
+
+use super::filter::{self, Choice, MAX_PAGE};
+use super::guard::{self, Caller, Entrance, Tokens};
+use super::reply::{self, Refusal, Reply};
+use super::show;
+use super::status;
+use super::view::AdminView;
+use crate::buffer::{Buffer, KeepError, Status};
+use crate::clock::Millis;
+use crate::event::{EventId, EventIds, NotAnId};
+
+/// The largest body that is read: a filter.
+pub(super) const MAX_BODY: usize = 64 << 10;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a listener answers with.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub view: Arc<AdminView>,
+    /// `None` on the metrics listener, which has no API.
+    pub tokens: Option<Arc<ArcSwap<Tokens>>>,
+    /// The host of `admin.listen`.
+    pub listen_host: String,
+    pub request_ids: EventIds,
+}
+
+/// A request whose head is read.
+struct Asked<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+}
+
+impl Desk {
+    /// Answers one request, whatever it is.
+    pub(super) async fn answer<B>(&self, entrance: &Entrance, request: Request<B>) -> Reply
+    where
+        B: hyper::body::Body<Data = Bytes, Error = hyper::Error>,
+    {
+        let now = self.view.clock.now();
+        let request_id = self.request_ids.next(now);
+        let (head, body) = request.into_parts();
+        let asked = Asked { method: &head.method, uri: &head.uri, headers: &head.headers };
+        match self.route(entrance, &asked, body, now, request_id).await {
+            Ok(reply) => reply,
+            Err(refusal) => refusal.reply(now, request_id),
+        }
+    }
+
+    async fn route<B>(
+        &self,
+        entrance: &Entrance,
+        asked: &Asked<'_>,
+        body: B,
+        now: Millis,
+        request_id: EventId,
+    ) -> Result<Reply, Refusal>
+    where
+        B: hyper::body::Body<Data = Bytes, Error = hyper::Error>,
+    {
+        let path = asked.uri.path();
+        let Some(tokens) = &self.tokens else {
+            return self.open_page(asked, path).unwrap_or_else(|| Err(no_such_page(path)));
+        };
+        guard::check_site(entrance, &self.listen_host, asked.uri, asked.headers)?;
+        if let Some(page) = self.open_page(asked, path) {
+            return page;
+        }
+        if path != "/api" && !path.starts_with("/api/") {
+            return Err(no_such_page(path));
+        }
+        let caller = guard::check_token(entrance, tokens, asked.method, asked.headers)?;
+        let command = path.strip_prefix("/api/v1/").unwrap_or_default();
+        let segments: Vec<&str> = command.split('/').collect();
+        if let Some(shown) = self.show(asked, &segments, now)? {
+            return Ok(reply::json(StatusCode::OK, &shown));
+        }
+        let Some(change) = Change::named(&segments) else {
+            return Err(not_there(&segments, path));
+        };
+        post(asked.method)?;
+        let body = read(asked.headers, body).await?;
+        let done = self.change(change, &body, now).await?;
+        let Done { what, count, answer } = done;
+        log_change(caller, what, count, request_id);
+        Ok(reply::json(StatusCode::OK, &answer))
+    }
+
+    /// The pages without a token.
+    fn open_page(&self, asked: &Asked<'_>, path: &str) -> Option<Result<Reply, Refusal>> {
+        let page = match path {
+            "/healthz" => reply::json(StatusCode::OK, &json!({"status": "ok"})),
+            "/readyz" => {
+                let reasons = self.view.readiness.reasons();
+                let status =
+                    if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                reply::json(status, &json!({"ready": reasons.is_empty(), "reasons": reasons}))
+            }
+            "/metrics" => reply::metrics(self.view.encode_metrics()),
+            _ => return None,
+        };
+        Some(get(asked.method).map(|()| page))
+    }
+
+    /// What only shows; `None` where `segments` name nothing of that kind.
+    fn show(&self, asked: &Asked<'_>, segments: &[&str], now: Millis) -> Result<Option<Value>, Refusal> {
+        let view = &*self.view;
+        let query = asked.uri.query().unwrap_or_default();
+        let shown = match segments {
+            ["status"] => {
+                get(asked.method)?;
+                status::gateway(view, now)
+            }
+            ["routes"] => {
+                get(asked.method)?;
+                status::routes(view)
+            }
+            ["destinations"] => {
+                get(asked.method)?;
+                status::destinations(view)
+            }
+            [list @ ("events" | "dead")] => {
+                get(asked.method)?;
+                let mut page = filter::page(query, now)?;
+                if *list == "dead" && page.filter.status.replace("dead").is_some_and(|given| given != "dead")
+                {
+                    return Err(Refusal::invalid(
+                        "status",
+                        "These are the dead letters; `events` has the rest.",
+                    ));
+                }
+                let (events, next) = view.buffer.list(&page.filter, page.cursor, page.limit);
+                json!({
+                    "events": events.iter().map(show::summary).collect::<Vec<_>>(),
+                    "next_cursor": next.map(|id| id.to_string()),
+                })
+            }
+            ["events", id] => {
+                get(asked.method)?;
+                let event = view.buffer.find(event_id(id)?).ok_or_else(|| unknown_event(id))?;
+                let routes = (view.routes)();
+                let route = routes.iter().find(|route| route.name == event.event.route);
+                show::detail(&event, route)
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(shown))
+    }
+
+    async fn change(&self, change: Change<'_>, body: &[u8], now: Millis) -> Result<Done, Refusal> {
+        match change {
+            Change::Reload => {
+                let message = (self.view.reload)()
+                    .await
+                    .map_err(|why| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "reload_failed", why))?;
+                Ok(Done { what: "reload", count: 1, answer: json!({"result": "ok", "message": message}) })
+            }
+            Change::Replay(id) => {
+                let found = self.view.buffer.replay(event_id(id)?).map_err(no_room)?;
+                let destinations = found.ok_or_else(|| unknown_event(id))?;
+                let answer = json!({"id": id, "destinations": destinations});
+                Ok(Done { what: "replay of an event", count: destinations, answer })
+            }
+            Change::ReplayDead => {
+                let choice = filter::choice(body, now)?;
+                let dry_run = choice.dry_run;
+                let count = beside(&self.view.buffer, move |buffer| replay_dead(buffer, &choice)).await?;
+                Ok(Done::of("replay of dead letters", "replayed", count, dry_run))
+            }
+            Change::DropDead => {
+                let choice = filter::choice(body, now)?;
+                if !choice.filtered && !choice.all {
+                    return Err(Refusal::invalid(
+                        "all",
+                        "Dead letters are dropped for good: name a filter, or say {\"all\":true}.",
+                    ));
+                }
+                let dry_run = choice.dry_run;
+                let count = beside(&self.view.buffer, move |buffer| drop_dead(buffer, &choice)).await?;
+                Ok(Done::of("drop of dead letters", "dropped", count, dry_run))
+            }
+        }
+    }
+}
+
+/// What changes something.
+#[derive(Clone, Copy)]
+enum Change<'a> {
+    Reload,
+    Replay(&'a str),
+    ReplayDead,
+    DropDead,
+}
+
+impl<'a> Change<'a> {
+    fn named(segments: &[&'a str]) -> Option<Self> {
+        match segments {
+            ["reload"] => Some(Self::Reload),
+            ["events", id, "replay"] => Some(Self::Replay(id)),
+            ["dead", "replay"] => Some(Self::ReplayDead),
+            ["dead", "drop"] => Some(Self::DropDead),
+            _ => None,
+        }
+    }
+}
+
+/// A change that was made.
+struct Done {
+    what: &'static str,
+    count: usize,
+    answer: Value,
+}
+
+impl Done {
+    fn of(what: &'static str, key: &str, count: usize, dry_run: bool) -> Self {
+        Self {
+            what: if dry_run { "dry run" } else { what },
+            count,
+            answer: json!({key: count, "dry_run": dry_run}),
+        }
+    }
+}
+
+fn log_change(caller: Caller, what: &'static str, count: usize, request_id: EventId) {
+    tracing::info!(who = caller.as_str(), what, count, request_id = %request_id, "admin: a change was made");
+}
+
+/// Work over many events, off the thread that answers `/healthz`.
+async fn beside(
+    buffer: &Buffer,
+    work: impl FnOnce(&Buffer) -> usize + Send + 'static,
+) -> Result<usize, Refusal> {
+    let buffer = buffer.clone();
+    tokio::task::spawn_blocking(move || work(&buffer)).await.map_err(|_| {
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "This failed half-way; the log says more.",
+        )
+    })
+}
+
+/// How many events went back. Newest first, and each once: one that dies again meanwhile is behind the cursor.
+fn replay_dead(buffer: &Buffer, choice: &Choice) -> usize {
+    let mut count = 0;
+    each_page(buffer, choice, |view| {
+        if choice.dry_run || buffer.requeue_dead(view.event.id) {
+            count += 1;
+        }
+    });
+    count
+}
+
+/// How many dead letters went: an event that is dead at two destinations is two.
+fn drop_dead(buffer: &Buffer, choice: &Choice) -> usize {
+    if !choice.dry_run {
+        return buffer.drop_dead(&choice.filter);
+    }
+    let mut count = 0;
+    each_page(buffer, choice, |view| {
+        let chosen = |name: &str| choice.filter.destination.as_deref().is_none_or(|wanted| wanted == name);
+        let dead =
+            view.destinations.iter().filter(|p| matches!(p.status, Status::Dead(_)) && chosen(&p.name));
+        count += dead.count();
+    });
+    count
+}
+
+fn each_page(buffer: &Buffer, choice: &Choice, mut each: impl FnMut(&crate::buffer::EventView)) {
+    let mut cursor = None;
+    loop {
+        let (page, next) = buffer.list(&choice.filter, cursor, MAX_PAGE);
+        page.iter().for_each(&mut each);
+        if next.is_none() {
+            return;
+        }
+        cursor = next;
+    }
+}
+
+async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Refusal>
+where
+    B: hyper::body::Body<Data = Bytes, Error = hyper::Error>,
+{
+    let too_large = || {
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The largest body here is 64KiB.")
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > MAX_BODY) {
+        return Err(too_large());
+    }
+    let body = std::pin::pin!(Limited::new(body, MAX_BODY));
+    match tokio::time::timeout(BODY_TIMEOUT, body.collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => {
+            Err(Refusal::new(StatusCode::BAD_REQUEST, "malformed_request", "The body's framing is broken."))
+        }
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "The body did not come within 10 s.",
+        )),
+    }
+}
+
+fn get(method: &Method) -> Result<(), Refusal> {
+    // A `HEAD` is a `GET` whose body the server leaves out.
+    if matches!(*method, Method::GET | Method::HEAD) { Ok(()) } else { Err(only("GET")) }
+}
+
+fn post(method: &Method) -> Result<(), Refusal> {
+    if *method == Method::POST { Ok(()) } else { Err(only("POST")) }
+}
+
+fn only(method: &'static str) -> Refusal {
+    let message = format!("This answers {method} alone.");
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+    Refusal { allow: Some(method), ..refusal }
+}
+
+fn event_id(text: &str) -> Result<EventId, Refusal> {
+    text.parse().map_err(|error: NotAnId| Refusal::invalid("id", format!("This is {error}.")))
+}
+
+fn unknown_event(id: &str) -> Refusal {
+    Refusal::not_found(format!("There is no event {id} (any more)."))
+}
+
+fn no_room(error: KeepError) -> Refusal {
+    let (word, message) = match error {
+        KeepError::Full { destination: Some(name) } => {
+            ("buffer_full", format!("There is no room for destination {name}; nothing was changed."))
+        }
+        KeepError::Full { destination: None } => {
+            ("buffer_full", "The buffer is full; nothing was changed.".to_owned())
+        }
+        KeepError::ShuttingDown => {
+            ("shutting_down", "The gateway is stopping; nothing was changed.".to_owned())
+        }
+    };
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, word, message)
+}
+
+fn no_such_page(path: &str) -> Refusal {
+    Refusal::not_found(format!(
+        "There is no {path} here; there are /healthz, /readyz, /metrics and /api/v1/."
+    ))
+}
+
+/// Names of the contract that come later are told from names that there will never be.
+fn not_there(segments: &[&str], path: &str) -> Refusal {
+    match segments {
+        ["destinations", _, "pause" | "resume" | "retry" | "drain"] => {
+            Refusal::not_yet("Pausing, resuming, retrying and draining a destination are not yet supported.")
+        }
+        ["events", _, "release" | "explain"] => {
+            Refusal::not_yet("Rejected events are not kept yet, so none can be released or explained.")
+        }
+        ["routes" | "destinations", _, "test"] => Refusal::not_yet("Test events are not yet supported."),
+        _ => Refusal::not_found(format!("There is no {path} in this API.")),
+    }
+}

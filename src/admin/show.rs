@@ -1,0 +1,188 @@
+//! Events as JSON, without the secrets that they carry.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::view::{RouteAction, RouteView};
+use crate::buffer::{DeadReason, DestinationView, EventView, Status};
+use crate::event::{Answer, Attempt, Event};
+
+const REDACTED: &str = "[redacted]";
+
+/// Headers that carry credentials whatever the route.
+const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "set-cookie", "proxy-authorization"];
+
+/// Parts of names, of headers and of a query's parameters, behind which credentials are found. The route that an
+/// event came by may be gone from the configuration, and with it the name of its token header.
+const SECRET_WORDS: [&str; 7] = ["token", "secret", "password", "passwd", "api-key", "apikey", "api_key"];
+
+/// An event in a list.
+pub(super) fn summary(view: &EventView) -> Value {
+    let places = view.destinations.iter().map(|place| {
+        let last = place.attempts.last();
+        let mut shown = place_head(place);
+        shown.insert("attempts".to_owned(), json!(last.map_or(0, |last| last.number)));
+        shown.insert("last_status".to_owned(), json!(last.map(|last| answer(last.answer))));
+        Value::Object(shown)
+    });
+    let mut shown = head(&view.event);
+    shown.insert("destinations".to_owned(), places.collect());
+    Value::Object(shown)
+}
+
+/// An event with all that is known of it. `route` is the one it came by, if there still is one of that name.
+pub(super) fn detail(view: &EventView, route: Option<&RouteView>) -> Value {
+    let event = &*view.event;
+    let mut shown = head(event);
+    let mut put = |key: &str, value: Value| shown.insert(key.to_owned(), value);
+    put("event_time", json!(event.event_time.map(|at| at.rfc3339())));
+    put("target", json!(redact_query(&event.target)));
+    put("forwarded_for", json!(event.forwarded_for));
+    put("forwarded_proto", json!(event.forwarded_proto.as_str()));
+    let headers = event.headers.iter().map(|(name, value)| {
+        let shown =
+            if is_secret_header(name, route) { REDACTED.into() } else { String::from_utf8_lossy(value) };
+        json!([String::from_utf8_lossy(name), shown])
+    });
+    put("headers", headers.collect());
+    let places = view.destinations.iter().map(|place| {
+        let mut shown = place_head(place);
+        shown.insert("attempts".to_owned(), place.attempts.iter().map(attempt).collect());
+        put_bytes(&mut shown, "last_answer", &place.excerpt);
+        Value::Object(shown)
+    });
+    put("destinations", places.collect());
+    put_bytes(&mut shown, "body", &event.body);
+    Value::Object(shown)
+}
+
+fn head(event: &Event) -> Map<String, Value> {
+    let path = event.target.split_once('?').map_or(&*event.target, |(path, _)| path);
+    let fields = [
+        ("id", json!(event.id.to_string())),
+        ("route", json!(&*event.route)),
+        ("provider", json!(event.provider.as_deref())),
+        ("event_id", json!(event.event_id)),
+        ("event_type", json!(event.event_type)),
+        ("received_at", json!(event.received_at.rfc3339())),
+        ("method", json!(event.method)),
+        ("path", json!(path)),
+        ("bytes", json!(event.body.len())),
+    ];
+    fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn place_head(place: &DestinationView) -> Map<String, Value> {
+    let (status, reason) = match place.status {
+        Status::Pending => ("pending", None),
+        Status::Delivered => ("delivered", None),
+        Status::Dead(DeadReason::AttemptsExhausted) => ("dead", Some("attempts_exhausted")),
+        Status::Dead(DeadReason::Gone) => ("dead", Some("gone")),
+    };
+    let fields = [
+        ("name", json!(&*place.name)),
+        ("status", json!(status)),
+        ("dead_reason", json!(reason)),
+        ("due", json!(place.due.map(|due| due.rfc3339()))),
+    ];
+    fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn attempt(attempt: &Attempt) -> Value {
+    json!({
+        "number": attempt.number,
+        "at": attempt.at.rfc3339(),
+        "took_ms": u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
+        "status": answer(attempt.answer),
+    })
+}
+
+fn answer(answer: Answer) -> Value {
+    match answer {
+        Answer::Status(status) => json!(status),
+        Answer::Timeout => json!("timeout"),
+        Answer::Connect => json!("connect"),
+        Answer::Internal => json!("internal"),
+    }
+}
+
+/// As text where it is text, else as base64 under another key.
+fn put_bytes(shown: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => shown.insert(key.to_owned(), json!(text)),
+        Err(_) => shown.insert(format!("{key}_base64"), json!(STANDARD.encode(bytes))),
+    };
+}
+
+fn is_secret_header(name: &[u8], route: Option<&RouteView>) -> bool {
+    let name = String::from_utf8_lossy(name);
+    let of_scheme = match route.map(|route| &route.action) {
+        Some(RouteAction::Deliver { secret_headers, .. }) => &secret_headers[..],
+        _ => &[],
+    };
+    SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+        || of_scheme.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+        || sounds_secret(&name)
+}
+
+fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
+/// The target with the values of such parameters left out.
+fn redact_query(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let parameters: Vec<_> = query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((name, _)) if sounds_secret(name) => format!("{name}={REDACTED}"),
+            _ => pair.to_owned(),
+        })
+        .collect();
+    format!("{path}?{}", parameters.join("&"))
+}
+
+/// A URL without its userinfo.
+pub(super) fn redact_userinfo(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{REDACTED}@{host}{tail}"),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn userinfo_is_not_shown() {
+        assert_eq!(redact_userinfo("http://u:p@h:1/a@b?c"), "http://[redacted]@h:1/a@b?c");
+        assert_eq!(redact_userinfo("https://u@p@h"), "https://[redacted]@h");
+        assert_eq!(redact_userinfo("http://h/a@b"), "http://h/a@b");
+        assert_eq!(redact_userinfo("unix:/run/a@b"), "unix:/run/a@b");
+    }
+
+    #[test]
+    fn credentials_in_a_query_are_not_shown() {
+        assert_eq!(
+            redact_query("/a?x=1&access_token=t&API-Key=k"),
+            "/a?x=1&access_token=[redacted]&API-Key=[redacted]"
+        );
+        assert_eq!(redact_query("/a"), "/a");
+    }
+
+    #[test]
+    fn credentials_in_headers_are_known_by_name() {
+        for name in ["Authorization", "COOKIE", "X-Gitlab-Token", "x-api-key", "X-Webhook-Secret"] {
+            assert!(is_secret_header(name.as_bytes(), None), "{name}");
+        }
+        for name in ["X-Hub-Signature-256", "content-type", "webhook-id"] {
+            assert!(!is_secret_header(name.as_bytes(), None), "{name}");
+        }
+    }
+}

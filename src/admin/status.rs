@@ -1,0 +1,125 @@
+//! The gateway, its routes and its destinations as JSON.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::show::redact_userinfo;
+use super::view::{AdminView, RouteAction, RouteView};
+use crate::buffer::LaneStats;
+use crate::clock::Millis;
+
+pub(super) fn gateway(view: &AdminView, now: Millis) -> Value {
+    let known = (view.gateway)();
+    let stats = view.buffer.stats();
+    let (ids, evicted) = view.dedupe.size();
+    let reasons = view.readiness.reasons();
+    let mut acks = BTreeMap::<&str, usize>::new();
+    for route in (view.routes)() {
+        if let RouteAction::Deliver { ack, .. } = route.action {
+            *acks.entry(ack.as_str()).or_default() += 1;
+        }
+    }
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_at": view.started_at.rfc3339(),
+        "uptime_seconds": now.since(view.started_at).as_secs(),
+        "ready": reasons.is_empty(),
+        "reasons": reasons,
+        "acks": acks,
+        "listeners": known.listeners,
+        "config_path": known.config_path,
+        "last_reload": known.last_reload.map(|reload| json!({
+            "at": reload.at.rfc3339(),
+            "result": if reload.result.is_ok() { "ok" } else { "failed" },
+            "message": reload.result.unwrap_or_else(|why| why),
+        })),
+        "buffer": {
+            "events": stats.events,
+            "bytes": stats.bytes,
+            "max_events": stats.max_events,
+            "max_bytes": stats.max_bytes,
+            "dead_events": stats.dead_events,
+            "dead_bytes": stats.dead_bytes,
+            "history_events": stats.history_events,
+            "history_bytes": stats.history_bytes,
+        },
+        "dedupe": {"ids": ids, "evicted": evicted},
+    })
+}
+
+pub(super) fn routes(view: &AdminView) -> Value {
+    json!({"routes": (view.routes)().iter().map(route).collect::<Vec<_>>()})
+}
+
+fn route(route: &RouteView) -> Value {
+    let mut shown = json!({
+        "name": &*route.name,
+        "path": route.path,
+        "host": route.host,
+        "methods": route.methods,
+    });
+    let more = match &route.action {
+        RouteAction::Proxy(upstream) => json!({"action": "proxy", "proxy_to": redact_userinfo(upstream)}),
+        RouteAction::Deliver { provider, verified, ack, dedupe, deliver_to, secrets, secret_headers: _ } => {
+            json!({
+                "action": "deliver",
+                "provider": provider.as_deref(),
+                "verified": verified,
+                "ack": ack.as_str(),
+                "dedupe": dedupe,
+                "deliver_to": deliver_to.iter().map(|name| &**name).collect::<Vec<_>>(),
+                "secrets": secrets.iter().map(|secret| json!({
+                    "name": &*secret.name,
+                    "loaded_at": secret.loaded_at.rfc3339(),
+                    "last_match_at": secret.last_match_at.map(Millis::rfc3339),
+                })).collect::<Vec<_>>(),
+            })
+        }
+    };
+    if let (Value::Object(shown), Value::Object(more)) = (&mut shown, more) {
+        shown.extend(more);
+    }
+    shown
+}
+
+/// Those of the configuration, and those that are gone from it and still hold events.
+pub(super) fn destinations(view: &AdminView) -> Value {
+    let mut lanes: BTreeMap<_, LaneStats> =
+        view.buffer.stats().destinations.into_iter().map(|lane| (lane.destination.clone(), lane)).collect();
+    let mut all = Vec::new();
+    for health in (view.destinations)() {
+        let mut shown = json!({
+            "name": &*health.name,
+            "url": redact_userinfo(&health.url),
+            "configured": health.configured,
+            "healthy": health.failures_in_a_row == 0,
+            "failures_in_a_row": health.failures_in_a_row,
+            "last_success": health.last_success.map(Millis::rfc3339),
+            "last_failure": health.last_failure.map(Millis::rfc3339),
+            "in_flight": health.in_flight,
+            "concurrency": health.concurrency,
+            "idle_connections": health.idle_connections,
+        });
+        add_depth(&mut shown, lanes.remove(&health.name).as_ref());
+        all.push(shown);
+    }
+    for (name, lane) in lanes {
+        let mut shown = json!({"name": &*name, "configured": lane.configured});
+        add_depth(&mut shown, Some(&lane));
+        all.push(shown);
+    }
+    json!({"destinations": all})
+}
+
+fn add_depth(shown: &mut Value, lane: Option<&LaneStats>) {
+    if let Value::Object(shown) = shown {
+        let depth = [
+            ("pending_events", json!(lane.map_or(0, |lane| lane.events))),
+            ("pending_bytes", json!(lane.map_or(0, |lane| lane.bytes))),
+            ("dead_events", json!(lane.map_or(0, |lane| lane.dead))),
+            ("oldest_pending", json!(lane.and_then(|lane| lane.oldest).map(Millis::rfc3339))),
+        ];
+        shown.extend(depth.into_iter().map(|(key, value)| (key.to_owned(), value)));
+    }
+}

@@ -1,0 +1,284 @@
+use serde_json::json;
+
+use super::*;
+use crate::buffer::DeadReason;
+
+const GONE: Settled = Settled::Dead(DeadReason::Gone);
+
+#[test]
+fn status_tells_the_whole_at_a_glance() {
+    let house = house();
+    house.keep(event(1), &["app"]);
+    house.readiness.set_loaded();
+    let status = house.get("/api/v1/status").json();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["started_at"], "2026-01-15T10:28:30.000Z");
+    assert_eq!(status["uptime_seconds"], 90);
+    assert_eq!(status["ready"], false);
+    assert_eq!(status["reasons"], json!(["the listeners are not bound yet"]));
+    assert_eq!(status["acks"], json!({"memory": 1}));
+    assert_eq!(status["listeners"], json!(["127.0.0.1:8080"]));
+    assert_eq!(
+        status["last_reload"],
+        json!({"at": "2026-01-15T10:30:00.000Z", "result": "failed", "message": "line 3"})
+    );
+    assert_eq!((&status["buffer"]["events"], &status["buffer"]["max_events"]), (&json!(1), &json!(100_000)));
+    assert_eq!(status["dedupe"], json!({"ids": 0, "evicted": 0}));
+}
+
+#[test]
+fn routes_show_their_secrets_by_name_alone() {
+    let reply = house().get("/api/v1/routes");
+    assert!(!reply.body.contains("hunter2"), "{}", reply.body);
+    let routes = reply.json()["routes"].clone();
+    assert_eq!(routes[0]["name"], "github");
+    assert_eq!(routes[0]["deliver_to"], json!(["app", "billing"]));
+    assert_eq!(
+        routes[0]["secrets"],
+        json!([{"name": "new", "loaded_at": "2026-01-15T10:30:00.000Z", "last_match_at": null}])
+    );
+    assert_eq!(routes[1]["proxy_to"], "http://[redacted]@127.0.0.1:3000");
+}
+
+#[test]
+fn destinations_show_health_and_depth_also_of_those_that_are_gone() {
+    let house = house();
+    house.keep(event(1), &["app", "former"]);
+    let reply = house.get("/api/v1/destinations");
+    assert!(!reply.body.contains("hunter2"), "{}", reply.body);
+    let all = reply.json()["destinations"].as_array().unwrap().clone();
+    let named = |name: &str| all.iter().find(|d| d["name"] == name).unwrap();
+    assert_eq!(named("app")["healthy"], false);
+    assert_eq!((&named("app")["pending_events"], &named("app")["in_flight"]), (&json!(1), &json!(1)));
+    assert_eq!(named("app")["oldest_pending"], "2026-01-15T10:30:00.000Z");
+    assert_eq!(named("former")["pending_events"], 1);
+    assert_eq!(named("former")["configured"], false);
+}
+
+#[test]
+fn an_event_is_shown_whole_and_without_its_credentials() {
+    let house = house();
+    let id = house.keep(event(1), &["app"]);
+    house.settle("app", GONE, 410);
+    let reply = house.get(&format!("/api/v1/events/{id}"));
+    assert!(!reply.body.contains("hunter2"), "{}", reply.body);
+    let shown = reply.json();
+    assert_eq!(shown["id"], id.to_string());
+    assert_eq!(shown["event_id"], "evt_1");
+    assert_eq!(shown["body"], "{\"a\":1}");
+    assert_eq!(shown["path"], "/webhooks/github");
+    assert_eq!(shown["target"], "/webhooks/github?x=1&token=[redacted]");
+    assert_eq!(
+        shown["headers"],
+        json!([
+            ["Content-Type", "application/json"],
+            ["Authorization", "[redacted]"],
+            ["COOKIE", "[redacted]"],
+            ["X-Odd-Name", "[redacted]"],
+            ["X-Gitlab-Token", "[redacted]"],
+        ])
+    );
+    let place = &shown["destinations"][0];
+    assert_eq!((&place["status"], &place["dead_reason"]), (&json!("dead"), &json!("gone")));
+    assert_eq!(
+        place["attempts"],
+        json!([{"number": 1, "at": "2026-01-15T10:30:00.000Z", "took_ms": 12, "status": 410}])
+    );
+    assert_eq!((&place["last_answer_base64"], &place["last_answer"]), (&json!("bm8g/w=="), &Value::Null));
+}
+
+#[test]
+fn a_body_that_is_no_text_is_shown_as_base64() {
+    let house = house();
+    let id = house.keep(Event { body: Bytes::from_static(b"\xff\x00"), ..event(1) }, &["app"]);
+    let shown = house.get(&format!("/api/v1/events/{id}")).json();
+    assert_eq!((&shown["body_base64"], &shown["body"]), (&json!("/wA="), &Value::Null));
+}
+
+#[test]
+fn an_id_that_is_none_and_one_that_is_unknown() {
+    let house = house();
+    house.get("/api/v1/events/evt_1").is_refused(400, "validation_failed");
+    let unknown = format!("/api/v1/events/{}", EventId::new(NOW, 99));
+    house.get(&unknown).is_refused(404, "not_found");
+    house.post(&format!("{unknown}/replay"), "").is_refused(404, "not_found");
+}
+
+#[test]
+fn pages_follow_one_another_without_a_gap() {
+    let house = house();
+    let kept: Vec<_> = (0..7).map(|number| house.keep(event(number), &["app"]).to_string()).collect();
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..9 {
+        let page = house.get(&format!("/api/v1/events?limit=3&status=pending{cursor}")).json();
+        let events = page["events"].as_array().unwrap();
+        assert!(events.len() <= 3);
+        seen.extend(events.iter().map(|event| event["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    seen.reverse();
+    assert_eq!(seen, kept);
+    let found = house.get("/api/v1/events?id=evt_3").json();
+    assert_eq!(found["events"][0]["id"], kept[3]);
+    assert_eq!(house.get("/api/v1/events?type=pull*").json()["events"], json!([]));
+    assert_eq!(house.get("/api/v1/events?limit=501").is_refused(400, "validation_failed")["field"], "limit");
+}
+
+#[test]
+fn the_dead_are_listed_replayed_and_dropped() {
+    let house = house();
+    for number in 0..3 {
+        house.keep(event(number), &["app", "billing"]);
+        house.settle("app", GONE, 410);
+    }
+    house.settle("billing", GONE, 410);
+    let dead =
+        |query: &str| house.get(&format!("/api/v1/dead{query}")).json()["events"].as_array().unwrap().len();
+    assert_eq!((dead(""), dead("?destination=billing"), dead("?destination=none")), (3, 1, 0));
+    house.get("/api/v1/dead?status=pending").is_refused(400, "validation_failed");
+
+    let dry = house.post("/api/v1/dead/replay", "{\"dry_run\":true}").json();
+    assert_eq!((dry, dead("")), (json!({"replayed": 3, "dry_run": true}), 3));
+    let one = house.post("/api/v1/dead/replay", "{\"destination\":\"billing\"}").json();
+    assert_eq!((one, dead("")), (json!({"replayed": 1, "dry_run": false}), 2));
+
+    house.post("/api/v1/dead/drop", "").is_refused(400, "validation_failed");
+    house.post("/api/v1/dead/drop", "{\"all\":false}").is_refused(400, "validation_failed");
+    house.post("/api/v1/dead/drop", "{\"all\":true,\"route\":\"x\"}").is_refused(400, "validation_failed");
+    assert_eq!(dead(""), 2);
+    let none = house.post("/api/v1/dead/drop", "{\"route\":\"other\"}").json();
+    assert_eq!((none, dead("")), (json!({"dropped": 0, "dry_run": false}), 2));
+    let dry = house.post("/api/v1/dead/drop", "{\"all\":true,\"dry_run\":true}").json();
+    assert_eq!((dry, dead("")), (json!({"dropped": 2, "dry_run": true}), 2));
+    let all = house.post("/api/v1/dead/drop", "{\"all\":true}").json();
+    assert_eq!((all, dead("")), (json!({"dropped": 2, "dry_run": false}), 0));
+}
+
+#[test]
+fn all_dead_letters_go_back_also_over_many_pages() {
+    let house = house();
+    for number in 0..1200 {
+        house.keep(event(number), &["app"]);
+        house.settle("app", GONE, 410);
+    }
+    assert_eq!(house.post("/api/v1/dead/replay", "").json()["replayed"], 1200);
+    assert_eq!(house.buffer.stats().dead_events, 0);
+    assert_eq!(house.buffer.lane("app").depth().0, 1200);
+}
+
+#[test]
+fn a_delivered_event_is_replayed_with_a_fresh_budget() {
+    let house = house();
+    let id = house.keep(event(1), &["app"]);
+    house.settle("app", Settled::Delivered, 204);
+    assert_eq!(house.get(&format!("/api/v1/events/{id}")).json()["destinations"][0]["status"], "delivered");
+    let replayed = house.post(&format!("/api/v1/events/{id}/replay"), "").json();
+    assert_eq!(replayed, json!({"id": id.to_string(), "destinations": 1}));
+    let again = house.buffer.lane("app").take(1);
+    assert_eq!((again[0].event.id, again[0].attempt), (id, 1));
+}
+
+#[test]
+fn a_replay_without_room_changes_nothing() {
+    let small = BufferOptions { max_events: 4, ..BufferOptions::default() };
+    let listen = AdminOptions { listen: AdminListen::parse("127.0.0.1:0"), ..AdminOptions::default() };
+    let house = house_with(listen, small);
+    let id = house.keep(event(1), &["app"]);
+    house.settle("app", Settled::Delivered, 204);
+    let filled = (2..9).find(|number| house.try_keep(event(*number), &["app"]).is_err());
+    assert!(filled.is_some(), "the buffer never fills");
+    let reply = house.post(&format!("/api/v1/events/{id}/replay"), "");
+    reply.is_refused(503, "buffer_full");
+    assert!(reply.head.contains("retry-after: 1"));
+    let shown = house.get(&format!("/api/v1/events/{id}")).json();
+    assert_eq!(shown["destinations"][0]["status"], "delivered");
+}
+
+#[test]
+fn a_reload_tells_what_changed_or_why_not() {
+    let house = house();
+    assert_eq!(
+        house.post("/api/v1/reload", "").json(),
+        json!({"result": "ok", "message": "nothing changed"})
+    );
+    *house.reload.lock() = Err("conf/hooklatch.toml:3:1: unknown key.".to_owned());
+    let refused = house.post("/api/v1/reload", "").is_refused(422, "reload_failed");
+    assert_eq!(refused["message"], "conf/hooklatch.toml:3:1: unknown key.");
+}
+
+#[test]
+fn methods_and_paths_that_there_are_not() {
+    let house = house();
+    assert!(house.post("/api/v1/status", "").head.contains("allow: GET"));
+    house.post("/api/v1/events", "").is_refused(405, "method_not_allowed");
+    let get = house.get("/api/v1/reload");
+    get.is_refused(405, "method_not_allowed");
+    assert!(get.head.contains("allow: POST"));
+    for path in ["/api/v1/nothing", "/api/v1", "/api/v1/", "/api/v2/status", "/api/v1/status/", "/apis"] {
+        house.get(path).is_refused(404, "not_found");
+    }
+}
+
+#[test]
+fn what_comes_later_says_so() {
+    let house = house();
+    for path in [
+        "destinations/app/pause",
+        "destinations/app/drain",
+        "events/x/release",
+        "routes/github/test",
+        "destinations/app/test",
+    ] {
+        house.post(&format!("/api/v1/{path}"), "").is_refused(501, "not_yet_supported");
+    }
+    house.get("/api/v1/events/x/explain").is_refused(501, "not_yet_supported");
+    house.get("/api/v1/events?status=orphaned").is_refused(501, "not_yet_supported");
+    house.post("/api/v1/dead/replay", "{\"rate\":\"5/s\"}").is_refused(501, "not_yet_supported");
+}
+
+#[derive(Clone, Default)]
+struct Stream(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The one test that takes over the log of its process.
+#[test]
+fn a_change_leaves_a_line_that_says_who_what_and_how_many() {
+    let stream = Stream::default();
+    let clock = Clock::manual(NOW);
+    let log = crate::observe::Logging::start(
+        crate::observe::LogOptions::default(),
+        Box::new(stream.clone()),
+        clock,
+        Metrics::new(),
+    )
+    .unwrap();
+    let house = house();
+    for number in 0..5 {
+        house.keep(event(number), &["app"]);
+        house.settle("app", GONE, 410);
+    }
+    house.post("/api/v1/dead/drop", "{\"all\":true,\"dry_run\":true}");
+    house.post("/api/v1/dead/drop", "{\"all\":true}");
+    assert!(log.flush(PATIENCE));
+    let text = String::from_utf8(stream.0.lock().clone()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for what in ["dry run", "drop of dead letters"] {
+        let line = lines.iter().find(|line| line["what"] == what && line["count"] == 5);
+        let line = line.unwrap_or_else(|| panic!("{what} is not in {text}"));
+        assert_eq!((&line["who"], &line["level"]), (&json!("token"), &json!("info")));
+        assert!(line["request_id"].as_str().unwrap().starts_with("hl_"));
+    }
+    assert!(!text.contains(TOKEN));
+}

@@ -1,0 +1,189 @@
+//! What the admin room looks at: the other rooms, as the gateway hands them over.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::BoxFuture;
+
+use crate::buffer::Buffer;
+use crate::clock::{Clock, Millis};
+use crate::dedupe::Dedupe;
+use crate::delivery::DestinationHealth;
+use crate::event::Ack;
+use crate::observe::{DestinationGauges, Gauges, Metrics};
+
+/// Asks for something as it stands now.
+pub type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// Everything that the admin API shows or changes.
+///
+/// The closures are called on the admin thread: they return at once. The future of `reload` may take its time, but
+/// does its work on another thread, or `/healthz` would wait for it.
+pub struct AdminView {
+    /// The events.
+    pub buffer: Buffer,
+    /// The remembered ids.
+    pub dedupe: Arc<Dedupe>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The time of day.
+    pub clock: Clock,
+    /// When the process started.
+    pub started_at: Millis,
+    /// Whether senders are welcome.
+    pub readiness: Arc<Readiness>,
+    /// The routes of the present configuration.
+    pub routes: Ask<Vec<RouteView>>,
+    /// The destinations of the present configuration.
+    pub destinations: Ask<Vec<DestinationHealth>>,
+    /// What only the gateway knows.
+    pub gateway: Ask<GatewayView>,
+    /// Reads the configuration again: what changed, or why the old one stays.
+    pub reload: Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
+}
+
+impl fmt::Debug for AdminView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminView")
+    }
+}
+
+impl AdminView {
+    /// `/metrics`, with the gauges as they stand now.
+    pub(super) fn encode_metrics(&self) -> String {
+        let now = self.clock.now();
+        let stats = self.buffer.stats();
+        let (dedupe_ids, dedupe_evicted) = self.dedupe.size();
+        self.metrics.encode_with(&Gauges {
+            dedupe_ids: dedupe_ids as u64,
+            dedupe_evicted,
+            dead_bytes: stats.dead_bytes,
+            destinations: stats
+                .destinations
+                .into_iter()
+                .map(|lane| DestinationGauges {
+                    oldest_seconds: lane.oldest.map_or(0, |oldest| now.since(oldest).as_secs()),
+                    name: lane.destination,
+                    events: lane.events,
+                    bytes: lane.bytes,
+                    dead: lane.dead,
+                })
+                .collect(),
+        })
+    }
+}
+
+/// Whether senders are welcome, as `/readyz` tells a balancer. A destination that is down has no part in it.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    loaded: AtomicBool,
+    bound: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Readiness {
+    /// Not ready: nothing is loaded, nothing bound.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The configuration is loaded and what the buffer held is recovered.
+    pub fn set_loaded(&self) {
+        self.loaded.store(true, Ordering::Release);
+    }
+
+    /// The listeners are bound.
+    pub fn set_bound(&self) {
+        self.bound.store(true, Ordering::Release);
+    }
+
+    /// The process is stopping; there is no way back.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Why senders are not welcome; empty where they are.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<&'static str> {
+        [
+            (!self.loaded.load(Ordering::Acquire), "the configuration is not loaded yet"),
+            (!self.bound.load(Ordering::Acquire), "the listeners are not bound yet"),
+            (self.draining.load(Ordering::Acquire), "the gateway is stopping"),
+        ]
+        .into_iter()
+        .filter_map(|(holds, reason)| holds.then_some(reason))
+        .collect()
+    }
+}
+
+/// What only the gateway knows.
+#[derive(Clone, Debug, Default)]
+pub struct GatewayView {
+    /// Where senders are listened to, as bound: `127.0.0.1:8080`, `unix:/run/hooklatch.sock`.
+    pub listeners: Vec<String>,
+    /// The configuration's file.
+    pub config_path: String,
+    /// The last reload, if there was one.
+    pub last_reload: Option<ReloadView>,
+}
+
+/// How a reload ended.
+#[derive(Clone, Debug)]
+pub struct ReloadView {
+    /// When.
+    pub at: Millis,
+    /// What changed, or why the old configuration stays.
+    pub result: Result<String, String>,
+}
+
+/// A route, for people.
+#[derive(Clone, Debug)]
+pub struct RouteView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its path as the user wrote it.
+    pub path: String,
+    /// Its host; `None` = any.
+    pub host: Option<String>,
+    /// Its methods; `None` = all.
+    pub methods: Option<Vec<String>>,
+    /// What it does.
+    pub action: RouteAction,
+}
+
+/// What a route does.
+#[derive(Clone, Debug)]
+pub enum RouteAction {
+    /// Checks, keeps, delivers.
+    Deliver {
+        /// The provider's name.
+        provider: Option<Arc<str>>,
+        /// Whether signatures are checked; `false` is `verify = "none"`.
+        verified: bool,
+        /// When the sender gets its 2xx.
+        ack: Ack,
+        /// Whether event ids are remembered.
+        dedupe: bool,
+        /// The destinations' names.
+        deliver_to: Vec<Arc<str>>,
+        /// Its secrets, without their values.
+        secrets: Vec<SecretView>,
+        /// Names of headers that carry a secret itself (the token of a token scheme), in any case.
+        secret_headers: Vec<String>,
+    },
+    /// Streams through to this address; its userinfo is not shown.
+    Proxy(String),
+}
+
+/// A secret without its value.
+#[derive(Clone, Debug)]
+pub struct SecretView {
+    /// Its name, or its position from 1.
+    pub name: Arc<str>,
+    /// When it was read.
+    pub loaded_at: Millis,
+    /// When a request last verified with it.
+    pub last_match_at: Option<Millis>,
+}

@@ -20,6 +20,7 @@
 pub mod admin;
 pub mod buffer;
 pub mod clock;
+pub mod config;
 pub mod dedupe;
 pub mod delivery;
 pub mod event;

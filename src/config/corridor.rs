@@ -1,0 +1,393 @@
+//! The keys of a route that `deliver_to` gives a meaning: how a request is checked, told from others, answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::routes::{Surroundings, dangling};
+use super::suggest::nearest;
+use super::walk::{Table, Value, set};
+use super::{Context, dedupe, schema, scheme, secrets, server};
+use crate::event::Ack;
+use crate::ingress::CorridorSettings;
+use crate::secret::Secret;
+use crate::select::Selector;
+use crate::units::format_size;
+use crate::verify::{NamedSecret, Provider, Scheme, Verifier};
+
+/// What is read while a `deliver_to` route is read.
+pub(super) struct Corridor<'r, 'a, 'c> {
+    pub(super) name: &'r str,
+    pub(super) table: &'r Table<'a>,
+    pub(super) context: &'r Context<'c>,
+    pub(super) around: &'r Surroundings<'r>,
+}
+
+/// Marks the keys of this file as read, for a route that is not read to the end.
+pub(super) fn touch(table: &Table<'_>) {
+    for key in schema::DELIVER_ONLY.iter().chain(&schema::PROXY_ONLY).chain(&["max_body"]) {
+        let _ = table.get(key);
+    }
+}
+
+/// How requests of a route are checked.
+enum Check<'c> {
+    /// `verify = "none"`.
+    Nothing,
+    Scheme {
+        scheme: Arc<Scheme>,
+        provider: Option<&'c Arc<Provider>>,
+    },
+}
+
+impl<'a> Corridor<'_, 'a, '_> {
+    /// Reads the route; every key is read, whatever is wrong with the others.
+    pub(super) fn read(&self, deliver_to: Value<'a>) -> Option<CorridorSettings> {
+        let destinations = self.deliver_to(deliver_to);
+        let check = self.check();
+        let verifier = self.verifier(check.as_ref());
+        let provider = match &check {
+            Some(Check::Scheme { provider, .. }) => *provider,
+            _ => None,
+        };
+        let ack = self.ack();
+        let answer_from_app = self.answer(ack);
+        let (ack_status, ack_body) = self.ack_answer(answer_from_app);
+        let event_id = self.selector("event_id");
+        let event_type = self.selector("event_type");
+        let event_time = self.selector("event_time");
+        let id_is_own = event_id.is_some();
+        let event_id = event_id.or_else(|| provider.and_then(|provider| provider.event_id.clone()));
+        let dedupe = self.dedupe(event_id.as_ref(), id_is_own, provider);
+        let max_body = self.max_body(provider);
+        let public_url = self.table.get("public_url").and_then(|value| {
+            let url = server::public_url(
+                value,
+                "write the whole URL that the provider signs: \"https://hooks.example.com/twilio\"",
+            );
+            url.map(str::to_owned)
+        });
+        let (deliver_to, deliver_timeout) = destinations?;
+        if ack == Some(Ack::Memory) {
+            self.warn_of_late_deliveries(check.as_ref(), &deliver_to);
+        }
+        self.warn_of_guessed_url(check.as_ref(), public_url.is_some());
+        let _ = check?;
+        let (verifier, secret_names) = verifier?;
+        Some(CorridorSettings {
+            verifier,
+            secret_names,
+            provider: provider.map(|provider| Arc::clone(&provider.name)),
+            handshake: provider.and_then(|provider| provider.handshake.clone()),
+            deliver_to,
+            ack: ack?,
+            ack_status,
+            ack_body,
+            answer_from_app,
+            dedupe,
+            event_id,
+            event_type: event_type.or_else(|| provider.and_then(|provider| provider.event_type.clone())),
+            event_time: event_time.or_else(|| provider.and_then(|provider| provider.event_time.clone())),
+            max_body,
+            public_url,
+            deliver_timeout,
+        })
+    }
+
+    /// The destinations' names, and the longest of their time-outs.
+    fn deliver_to(&self, value: Value<'_>) -> Option<(Vec<Arc<str>>, Duration)> {
+        if let Some(text) = value.as_str() {
+            value.mistake("expected a list of destinations, found a single one", format!("write [{text:?}]"));
+            if let Some(read) = self.around.destinations.get(text) {
+                read.used.set(true);
+            }
+            return None;
+        }
+        let items = value.array("write a list: [\"app\"]")?;
+        if items.len() == 0 {
+            value.mistake("an event that goes nowhere is lost", "write deliver_to = [\"app\"]");
+            return None;
+        }
+        let mut names: Vec<Arc<str>> = Vec::with_capacity(items.len());
+        let mut longest = Duration::ZERO;
+        let mut complete = true;
+        for item in items {
+            if item.is_table() {
+                item.not_yet("a table in `deliver_to`", "destinations by event type");
+                complete = false;
+                continue;
+            }
+            let Some(name) = item.str("write a destination's name") else {
+                complete = false;
+                continue;
+            };
+            let Some(read) = self.around.destinations.get(name) else {
+                dangling(item, name, self.around.destinations, "");
+                complete = false;
+                continue;
+            };
+            read.used.set(true);
+            if names.iter().any(|other| **other == *name) {
+                item.mistake(
+                    format!("the destination {name:?} stands in this list twice"),
+                    "leave one of them out",
+                );
+            }
+            longest = longest.max(read.settings.as_ref().map_or(Duration::ZERO, |settings| settings.timeout));
+            names.push(Arc::from(name));
+        }
+        complete.then_some((names, longest))
+    }
+
+    fn check(&self) -> Option<Check<'_>> {
+        let (provider, verify) = (self.table.get("provider"), self.table.get("verify"));
+        match (provider, verify) {
+            (Some(_), Some(verify)) => {
+                verify.mistake(
+                    "a route has a `provider` or its own `verify`, not both",
+                    "leave one of them out",
+                );
+                None
+            }
+            (Some(provider), None) => self.provider(provider),
+            (None, Some(verify)) => self.own_scheme(verify),
+            (None, None) if self.table.is_misspelled("provider") || self.table.is_misspelled("verify") => {
+                None
+            }
+            (None, None) => {
+                self.table.walk.mistake_of_whole(
+                    self.table.span(),
+                    format!("{} says nothing about signatures", self.table.name),
+                    "write provider = \"NAME\" (`hooklatch providers` lists them), a [routes.NAME.verify] table, or \
+                     verify = \"none\" to accept whatever comes",
+                );
+                None
+            }
+        }
+    }
+
+    fn provider(&self, value: Value<'_>) -> Option<Check<'_>> {
+        let catalog = self.context.catalog;
+        let name = value.str("write a provider's name, like \"github\"")?;
+        if let Some(provider) = catalog.get(name) {
+            return Some(Check::Scheme { scheme: Arc::clone(&provider.scheme), provider: Some(provider) });
+        }
+        let help = match nearest(name, catalog.names()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => {
+                "`hooklatch providers` lists them; for another, write a [routes.NAME.verify] table".to_owned()
+            }
+        };
+        value.mistake(format!("there is no provider {name:?}"), help);
+        None
+    }
+
+    fn own_scheme(&self, value: Value<'_>) -> Option<Check<'_>> {
+        if let Some(text) = value.as_str() {
+            if text == "none" {
+                return Some(Check::Nothing);
+            }
+            value.mistake(
+                format!("{text:?} is not one of the words for this key"),
+                "write \"none\", or a [routes.NAME.verify] table",
+            );
+            return None;
+        }
+        let name = format!("[routes.{}.verify]", self.name);
+        let table = value.table(name, &schema::VERIFY, "write \"none\", or a [routes.NAME.verify] table")?;
+        let spec = scheme::read(&table);
+        let compiled = Scheme::compile(&spec).map_err(|complaints| table.invalid(complaints)).ok();
+        table.done();
+        Some(Check::Scheme { scheme: Arc::new(compiled?), provider: None })
+    }
+
+    /// The verifier, `None` in it where nothing is checked, and its secrets' names; `None` = there are mistakes.
+    fn verifier(&self, check: Option<&Check<'_>>) -> Option<(Option<Verifier>, Vec<Arc<str>>)> {
+        let value = self.table.get("secrets");
+        let key = format!("routes.{}.secrets", self.name);
+        let found = value.map(|value| (value, secrets::list(value, &key, self.context)));
+        match (check, found) {
+            (Some(Check::Nothing), None) => Some((None, Vec::new())),
+            (Some(Check::Nothing), Some((value, _))) => {
+                value.mistake("`secrets` mean nothing with verify = \"none\"", "leave one of them out");
+                None
+            }
+            (Some(Check::Scheme { .. }), None) if self.table.is_misspelled("secrets") => None,
+            (Some(Check::Scheme { .. }), None) => {
+                self.table.walk.mistake_of_whole(
+                    self.table.span(),
+                    format!("{} needs `secrets`", self.table.name),
+                    "write secrets = [{ env = \"NAME\" }]",
+                );
+                None
+            }
+            (Some(Check::Scheme { scheme, .. }), Some((value, found))) => {
+                let found = found?;
+                let name = |(index, found): (usize, &secrets::Found)| -> Arc<str> {
+                    found.name.as_deref().map_or_else(|| Arc::from((index + 1).to_string()), Arc::from)
+                };
+                let names: Vec<Arc<str>> = found.iter().enumerate().map(name).collect();
+                let named = |(name, found): (&Arc<str>, secrets::Found)| {
+                    Some(NamedSecret { name: Arc::clone(name), secret: found.secret? })
+                };
+                let secrets: Vec<NamedSecret> = names.iter().zip(found).filter_map(named).collect();
+                let reads = self.context.secrets.borrow().reads();
+                match if reads { Verifier::new(Arc::clone(scheme), &secrets) } else { placeholder(scheme) } {
+                    Ok(verifier) => Some((Some(verifier), names)),
+                    Err(complaints) => {
+                        complaints.into_iter().for_each(|complaint| value.mistake(complaint, ""));
+                        None
+                    }
+                }
+            }
+            (None, _) => None,
+        }
+    }
+
+    fn ack(&self) -> Option<Ack> {
+        let Some(value) = self.table.get("ack") else { return Some(Ack::Memory) };
+        match value.word(&["memory", "delivered", "durable"])? {
+            "memory" => Some(Ack::Memory),
+            "delivered" => Some(Ack::Delivered),
+            _ => {
+                value.mistake(
+                    "ack = \"durable\" needs store = \"disk\", which is not yet supported",
+                    "write \"memory\" (kept in memory, lost if the process dies) or \"delivered\" (answered when the \
+                     app has answered)",
+                );
+                None
+            }
+        }
+    }
+
+    fn answer(&self, ack: Option<Ack>) -> bool {
+        let Some(value) = self.table.get("answer") else { return false };
+        let from_app = value.word(&["hooklatch", "app"]) == Some("app");
+        if from_app && ack.is_some_and(|ack| ack != Ack::Delivered) {
+            value.mistake(
+                "answer = \"app\" needs ack = \"delivered\": otherwise the sender is answered before the app is asked",
+                "add ack = \"delivered\" to the route",
+            );
+        }
+        from_app
+    }
+
+    /// `ack_status` and `ack_body`.
+    fn ack_answer(&self, answer_from_app: bool) -> (u16, Option<String>) {
+        const LONGEST_BODY: usize = 64 << 10;
+        let values = [("ack_status", self.table.get("ack_status")), ("ack_body", self.table.get("ack_body"))];
+        if answer_from_app {
+            for (key, value) in values.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+                value.mistake(format!("`{key}` means nothing with answer = \"app\""), "leave it out");
+            }
+            return (200, None);
+        }
+        let [(_, status_value), (_, body_value)] = values;
+        let mut status = 200;
+        set(&mut status, status_value.and_then(|value| u16::try_from(value.integer(200..=299)?).ok()));
+        let body = body_value.and_then(|value| {
+            let text = value.str("write a string; {id} in it stands for the event's id")?;
+            if text.len() > LONGEST_BODY {
+                value.mistake("an answer of more than 64KiB", "write a shorter one");
+            } else if matches!(status, 204 | 205) && !text.is_empty() {
+                let help = "write ack_body = \"\" or leave it out";
+                value.mistake(format!("an answer of status {status} has no body"), help);
+            }
+            Some(text.to_owned())
+        });
+        (status, body)
+    }
+
+    fn selector(&self, key: &'static str) -> Option<Selector> {
+        dedupe::selectors(self.table.get(key)?, |text| Selector::parse(text).map(Some))
+    }
+
+    fn max_body(&self, provider: Option<&Arc<Provider>>) -> u64 {
+        let inflight = self.around.server.max_inflight_bytes;
+        let of_provider = provider.and_then(|provider| provider.max_body).unwrap_or(0);
+        let mut max_body = self.around.server.max_body.max(of_provider.min(inflight));
+        let Some(value) = self.table.get("max_body") else {
+            if of_provider > inflight {
+                self.table.walk.warn(
+                    self.table.span(),
+                    format!(
+                        "{}: the provider sends up to {}, `server.max_inflight_bytes` allows {}",
+                        self.table.name,
+                        format_size(of_provider),
+                        format_size(inflight)
+                    ),
+                    "raise `server.max_inflight_bytes`",
+                );
+            }
+            return max_body;
+        };
+        set(&mut max_body, value.size());
+        if max_body > inflight {
+            value.mistake(
+                format!(
+                    "one body is larger than `server.max_inflight_bytes`, all bodies together ({})",
+                    format_size(inflight)
+                ),
+                "raise `server.max_inflight_bytes`",
+            );
+        } else if self.around.buffer.is_some_and(|buffer| max_body > buffer.max_bytes / 2) {
+            value.walk.warn(
+                value.span(),
+                "a body of this size takes more than half of `buffer.max_bytes`; it may never find room",
+                "raise `buffer.max_bytes`",
+            );
+        }
+        max_body
+    }
+
+    /// Behind TLS termination the URL that a request shows is not the one that the provider signed.
+    fn warn_of_guessed_url(&self, check: Option<&Check<'_>>, is_set: bool) {
+        let Some(Check::Scheme { scheme, .. }) = check else { return };
+        if scheme.signs_url() && !is_set && self.around.server.public_url.is_none() {
+            self.table.walk.warn(
+                self.table.span(),
+                format!(
+                    "{}: the signature covers the public URL, which is taken from the request: behind TLS termination \
+                     or a rewritten path no signature will match",
+                    self.table.name
+                ),
+                "write public_url = \"https://…\" in [server] or in the route",
+            );
+        }
+    }
+
+    /// Apps whose own check refuses old timestamps refuse what is delivered late.
+    fn warn_of_late_deliveries(&self, check: Option<&Check<'_>>, names: &[Arc<str>]) {
+        let Some(Check::Scheme { scheme, .. }) = check else { return };
+        if !scheme.checks_time() {
+            return;
+        }
+        for name in names {
+            let Some(read) = self.around.destinations.get(&**name) else { continue };
+            // Without waits nothing is delivered late; what is signed anew is checked anew.
+            if read.signs || read.settings.as_ref().is_none_or(|settings| settings.retry_delays.is_empty()) {
+                continue;
+            }
+            self.table.walk.warn(
+                self.table.span(),
+                format!(
+                    "{}: the signature covers the time, so if `{name}` checks it too, it will refuse what is delivered late",
+                    self.table.name
+                ),
+                format!("let `{name}` check the headers that `sign` adds: write sign = [{{ env = \"NAME\" }}] in [destinations.{name}]"),
+            );
+        }
+    }
+}
+
+/// A verifier whose secrets nobody knows, for a configuration that is only looked at.
+fn placeholder(scheme: &Arc<Scheme>) -> Result<Verifier, Vec<String>> {
+    use std::hash::BuildHasher;
+    let digits: String =
+        (0..4).map(|_| format!("{:016x}", std::hash::RandomState::new().hash_one(0))).collect();
+    let verifier = |text: String| {
+        let secret = NamedSecret { name: Arc::from("unread"), secret: Secret::new(text) };
+        Verifier::new(Arc::clone(scheme), &[secret])
+    };
+    // Sixty-four hexadecimal digits are a text, base64 and hex; HTTP Basic wants a user too.
+    verifier(digits.clone()).or_else(|_| verifier(format!("unread:{digits}")))
+}

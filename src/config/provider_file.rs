@@ -1,0 +1,82 @@
+//! A provider's file: the words of a scheme at the top, and what else is to be known of the provider.
+
+use std::sync::Arc;
+
+use super::report::Report;
+use super::walk::{Table, Value};
+use super::{schema, scheme, walk};
+use crate::verify::{HandshakeSpec, Provider, ProviderSpec, SampleSpec};
+
+/// Reads the file `conf/providers/NAME.toml` named `file` in messages.
+///
+/// # Errors
+/// Every mistake of the file.
+pub fn read_provider(name: &str, file: &str, text: &str) -> Result<Provider, Report> {
+    let file: Arc<str> = Arc::from(file);
+    let mut provider = None;
+    let found = walk(&file, text, &schema::PROVIDER_FILE, "a provider's file", |table| {
+        let spec = spec(name, &table);
+        // A file that is not read to the end would only get complaints about what was not read.
+        let complete = table.walk.problems.borrow().is_empty();
+        match Provider::compile(&spec) {
+            Ok(compiled) => provider = Some(compiled),
+            Err(complaints) if complete => table.invalid(complaints),
+            Err(_) => {}
+        }
+        table.done();
+    });
+    let mistakes = found.mistakes;
+    match provider {
+        Some(provider) if mistakes.is_empty() => Ok(provider),
+        _ => Err(Report { file, mistakes }),
+    }
+}
+
+fn spec(name: &str, table: &Table<'_>) -> ProviderSpec {
+    let text = |key: &'static str| table.get(key).and_then(Value::string);
+    let texts = |key: &'static str| table.get(key).and_then(scheme::texts).unwrap_or_default();
+    let display_name = table.require("display_name", "write the provider's name as people write it");
+    let docs = table.require("docs", "write the https:// address of its documentation");
+    ProviderSpec {
+        name: name.to_owned(),
+        display_name: display_name.and_then(Value::string).unwrap_or_default(),
+        docs: docs.and_then(Value::string).unwrap_or_default(),
+        scheme: scheme::read(table),
+        event_id: texts("event_id"),
+        event_id_required: table.get("event_id_required").and_then(Value::bool).unwrap_or_default(),
+        event_type: texts("event_type"),
+        event_time: text("event_time"),
+        handshake: table.get("handshake").and_then(handshake),
+        max_body: text("max_body"),
+        retries_for: text("retries_for"),
+        sample: table.get("sample").and_then(sample),
+    }
+}
+
+fn handshake(value: Value<'_>) -> Option<HandshakeSpec> {
+    let table = value.table("[handshake]", &schema::HANDSHAKE, "write [handshake]")?;
+    let when = table.require("when", "write when = { \"body:/type\" = \"url_verification\" }").map(pairs);
+    let text = table.require("text", "write text = \"body:/challenge\"").and_then(Value::string);
+    let status = table.get("status").and_then(|value| u16::try_from(value.integer(200..=299)?).ok());
+    table.done();
+    Some(HandshakeSpec { when: when.unwrap_or_default(), text: text.unwrap_or_default(), status })
+}
+
+fn sample(value: Value<'_>) -> Option<SampleSpec> {
+    let table = value.table("[sample]", &schema::SAMPLE, "write [sample]")?;
+    let text = |key| table.require(key, "").and_then(Value::string).unwrap_or_default();
+    let sample = SampleSpec {
+        event_type: text("type"),
+        content_type: text("content_type"),
+        headers: table.get("headers").map(pairs).unwrap_or_default(),
+        body: text("body"),
+    };
+    table.done();
+    Some(sample)
+}
+
+/// A table of the user's own keys with strings.
+fn pairs(value: Value<'_>) -> Vec<(String, String)> {
+    let entries = value.entries("write a table of names and strings").unwrap_or_default();
+    entries.into_iter().filter_map(|(key, _, value)| Some((key.to_owned(), value.string()?))).collect()
+}

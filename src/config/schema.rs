@@ -1,0 +1,266 @@
+//! Every key of the configuration: what may stand in which table, and what belongs to a later version.
+//!
+//! A key that stands here and is read by nobody, or is read and stands nowhere, is found by an assertion of
+//! [`super::walk::Table`] in debug builds; a key that is not in `conf/hooklatch.toml` by a test.
+
+use super::suggest::is_near;
+
+/// The keys of one table.
+#[derive(Debug)]
+pub(super) struct Schema {
+    /// The table as the documentation writes it.
+    pub(super) table: &'static str,
+    /// What it may hold.
+    pub(super) keys: &'static [&'static str],
+    /// What it may hold one day, and the name of the feature.
+    pub(super) later: &'static [(&'static str, &'static str)],
+}
+
+pub(super) static ROOT: Schema = Schema {
+    table: "the top level",
+    keys: &["server", "listeners", "admin", "metrics", "buffer", "dedupe", "log", "routes", "destinations"],
+    later: &[
+        ("include", "more configuration files"),
+        ("providers_dir", "provider files of one's own"),
+        ("dead", "dead letters with a store of their own"),
+    ],
+};
+
+pub(super) static SERVER: Schema = Schema {
+    table: "[server]",
+    keys: &[
+        "listen",
+        "workers",
+        "max_connections",
+        "header_timeout",
+        "body_timeout",
+        "keepalive_timeout",
+        "max_head",
+        "max_headers",
+        "max_uri",
+        "max_inflight_bytes",
+        "ack_timeout",
+        "max_body",
+        "trusted_proxies",
+        "client_ip_header",
+        "public_url",
+        "shutdown_delay",
+        "drain_timeout",
+    ],
+    later: &[("region", "destinations in several regions")],
+};
+
+pub(super) static LISTENER: Schema = Schema {
+    table: "[listeners.NAME]",
+    keys: &["address", "mode"],
+    later: &[("tls", "TLS on listeners"), ("proxy_protocol", "the PROXY protocol")],
+};
+
+pub(super) static ADMIN: Schema =
+    Schema { table: "[admin]", keys: &["listen", "token", "read_token"], later: &[] };
+
+pub(super) static METRICS: Schema = Schema { table: "[metrics]", keys: &["listen"], later: &[] };
+
+pub(super) static BUFFER: Schema = Schema {
+    table: "[buffer]",
+    keys: &["store", "path", "max_bytes", "max_events"],
+    later: &[("retention", "the history of delivered events")],
+};
+
+pub(super) static DEDUPE: Schema = Schema { table: "[dedupe]", keys: &["ttl", "max_ids"], later: &[] };
+
+pub(super) static LOG: Schema = Schema { table: "[log]", keys: &["format", "level"], later: &[] };
+
+pub(super) static ROUTE: Schema = Schema {
+    table: "[routes.NAME]",
+    keys: &[
+        "path",
+        "host",
+        "methods",
+        "allow_ips",
+        "deliver_to",
+        "proxy_to",
+        "provider",
+        "verify",
+        "secrets",
+        "ack",
+        "ack_status",
+        "ack_body",
+        "answer",
+        "dedupe",
+        "event_id",
+        "event_type",
+        "event_time",
+        "max_body",
+        "idle_timeout",
+        "public_url",
+    ],
+    later: &[
+        ("rate", "rate limits"),
+        ("rate_per_ip", "rate limits"),
+        ("order_key", "delivery in order"),
+        ("priority", "priorities"),
+        ("priorities", "priorities"),
+    ],
+};
+
+/// Keys of a route that only `deliver_to` gives a meaning.
+pub(super) const DELIVER_ONLY: [&str; 12] = [
+    "provider",
+    "verify",
+    "secrets",
+    "ack",
+    "ack_status",
+    "ack_body",
+    "answer",
+    "dedupe",
+    "event_id",
+    "event_type",
+    "event_time",
+    "public_url",
+];
+/// Keys of a route that only `proxy_to` gives a meaning.
+pub(super) const PROXY_ONLY: [&str; 1] = ["idle_timeout"];
+
+pub(super) static ROUTE_DEDUPE: Schema =
+    Schema { table: "dedupe of [routes.NAME]", keys: &["ttl", "key", "required"], later: &[] };
+
+pub(super) static SECRET: Schema = Schema {
+    table: "a secret",
+    keys: &["env", "file", "credential", "value", "name"],
+    later: &[("shadow", "secrets on trial")],
+};
+
+pub(super) static VERIFY: Schema = Schema {
+    table: "[routes.NAME.verify]",
+    keys: &["algorithm", "key", "signature", "timestamp", "signed", "id", "body_digest", "url_port"],
+    later: &[],
+};
+
+pub(super) static SIGNATURE: Schema = Schema {
+    table: "signature of [routes.NAME.verify]",
+    keys: &["header", "prefix", "encoding", "format", "separator", "keys", "version"],
+    later: &[],
+};
+
+pub(super) static TIMESTAMP: Schema = Schema {
+    table: "timestamp of [routes.NAME.verify]",
+    keys: &["header", "body", "key", "unit", "tolerance"],
+    later: &[],
+};
+
+pub(super) static PROVIDER_FILE: Schema = Schema {
+    table: "a provider's file",
+    keys: &[
+        "algorithm",
+        "key",
+        "signature",
+        "timestamp",
+        "signed",
+        "id",
+        "body_digest",
+        "url_port",
+        "display_name",
+        "docs",
+        "event_id",
+        "event_id_required",
+        "event_type",
+        "event_time",
+        "max_body",
+        "retries_for",
+        "handshake",
+        "sample",
+    ],
+    later: &[],
+};
+
+pub(super) static HANDSHAKE: Schema =
+    Schema { table: "[handshake] of a provider's file", keys: &["when", "text", "status"], later: &[] };
+
+pub(super) static SAMPLE: Schema = Schema {
+    table: "[sample] of a provider's file",
+    keys: &["type", "content_type", "headers", "body"],
+    later: &[],
+};
+
+pub(super) static DESTINATION: Schema = Schema {
+    table: "[destinations.NAME]",
+    keys: &[
+        "url",
+        "host",
+        "timeout",
+        "connect_timeout",
+        "concurrency",
+        "headers",
+        "sign",
+        "retry",
+        "max_pending",
+        "keepalive",
+    ],
+    later: &[
+        ("rate", "delivery rates"),
+        ("burst", "delivery rates"),
+        ("breaker", "circuit breakers"),
+        ("batch", "batches"),
+        ("regions", "destinations in several regions"),
+        ("tls", "private certificates"),
+        ("formerly", "renamed destinations"),
+        ("max_age", "the age limit of events"),
+        ("on_gone", "pausing on 410"),
+    ],
+};
+
+pub(super) static RETRY: Schema = Schema {
+    table: "retry of [destinations.NAME]",
+    keys: &["delays", "jitter"],
+    later: &[("on", "a choice of answers that are retried")],
+};
+
+pub(super) static MAX_PENDING: Schema =
+    Schema { table: "max_pending of [destinations.NAME]", keys: &["events", "bytes"], later: &[] };
+
+/// The tables of a user's file, in the order in which a misplaced key is looked for.
+static ALL: [&Schema; 17] = [
+    &ROUTE,
+    &DESTINATION,
+    &SERVER,
+    &BUFFER,
+    &DEDUPE,
+    &ADMIN,
+    &METRICS,
+    &LOG,
+    &LISTENER,
+    &VERIFY,
+    &SIGNATURE,
+    &TIMESTAMP,
+    &RETRY,
+    &MAX_PENDING,
+    &ROUTE_DEDUPE,
+    &SECRET,
+    &ROOT,
+];
+
+/// The tables of a user's file.
+pub(super) fn all() -> &'static [&'static Schema] {
+    &ALL
+}
+
+/// Whether `key` means something in some table.
+pub(super) fn is_known(key: &str) -> bool {
+    all()
+        .iter()
+        .any(|schema| schema.keys.contains(&key) || schema.later.iter().any(|(later, _)| *later == key))
+}
+
+/// Whether `key` is known, or a slip or two of the hand away from a longer word that is.
+pub(super) fn is_nearly_known(key: &str) -> bool {
+    let near = |known: &&'static str| known.len() > 4 && is_near(key, known, 2);
+    is_known(key) || all().iter().any(|schema| schema.keys.iter().any(near))
+}
+
+/// The tables in which `key` would have a meaning, in words; at most three.
+pub(super) fn homes_of(key: &str) -> Option<String> {
+    let homes = all().iter().filter(|schema| schema.keys.contains(&key)).take(3);
+    let homes: Vec<&str> = homes.map(|schema| schema.table).collect();
+    (!homes.is_empty()).then(|| homes.join(" and "))
+}

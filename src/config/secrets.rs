@@ -1,0 +1,291 @@
+//! Secrets as the configuration names them, and the store that remembers what they were.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::schema;
+use super::walk::{Table, Value};
+use super::{Context, name_mistake};
+use crate::clock::{Clock, Millis};
+use crate::secret::{Secret, Source};
+
+/// What the secrets were when they were last read.
+///
+/// A configuration that is read again with the same store keeps working while a secret's file is being replaced: a
+/// file that is missing or empty at that moment leaves the old value in force, with a warning.
+#[derive(Clone, Debug)]
+pub struct SecretStore {
+    clock: Clock,
+    read: bool,
+    held: HashMap<Source, Held>,
+    /// What the load under way has read; becomes `held` when it succeeds.
+    next: HashMap<Source, Held>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    secret: Secret,
+    loaded_at: Millis,
+}
+
+impl SecretStore {
+    /// An empty store; `clock` tells when a secret was read.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, read: true, held: HashMap::new(), next: HashMap::new() }
+    }
+
+    /// A store that reads no source (`hooklatch check --no-secrets`). A configuration loaded with it is for looking
+    /// at, not for running: its routes accept nothing and its destinations lack their secret headers.
+    #[must_use]
+    pub fn unread() -> Self {
+        Self { read: false, ..Self::new(Clock::system()) }
+    }
+
+    /// The files behind the secrets of the last configuration that loaded: when one changes, load again.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = self.held.keys().filter_map(Source::path).collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// Whether sources are read at all.
+    pub(super) fn reads(&self) -> bool {
+        self.read
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.next.clear();
+    }
+
+    pub(super) fn commit(&mut self) {
+        self.held = std::mem::take(&mut self.next);
+    }
+
+    fn load(&mut self, source: &Source) -> Loaded {
+        if let Some(held) = self.next.get(source) {
+            return Loaded::Value(held.clone());
+        }
+        let now = self.clock.now();
+        let old = self.held.get(source);
+        let (held, kept) = match source.load() {
+            Ok(secret) => {
+                let same = old.filter(|old| old.secret.matches(secret.expose()));
+                let loaded_at = same.map_or(now, |old| old.loaded_at);
+                (Held { secret, loaded_at }, None)
+            }
+            Err(error) => match old {
+                Some(old) => (old.clone(), Some(error.to_string())),
+                None => return Loaded::Missing(error.to_string()),
+            },
+        };
+        self.next.insert(source.clone(), held.clone());
+        match kept {
+            Some(error) => Loaded::Kept(held, error),
+            None => Loaded::Value(held),
+        }
+    }
+}
+
+enum Loaded {
+    Value(Held),
+    /// The old value, and why there is no new one.
+    Kept(Held, String),
+    Missing(String),
+}
+
+/// A secret that the configuration names, for the admin API: everything but its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretUse {
+    /// The key that names it, `"routes.github.secrets"`.
+    pub key: String,
+    /// The user's name for it, or its position from 1.
+    pub name: String,
+    /// Where it is read from, `env = "X"`; a value's text is not part of it.
+    pub source: String,
+    /// When it was read; later reads of the same value do not move it.
+    pub loaded_at: Millis,
+}
+
+/// A secret as it was read.
+pub(super) struct Found {
+    pub(super) name: Option<String>,
+    /// `None` where secrets are not read.
+    pub(super) secret: Option<Secret>,
+}
+
+const HELP: &str =
+    "write it like { env = \"NAME\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { value = \"…\" }";
+
+/// Reads one `{ env = … }`. `key` is the key that names it, `position` its place in the list, from 1.
+pub(super) fn secret(value: Value<'_>, key: &str, position: usize, context: &Context<'_>) -> Option<Found> {
+    if !value.is_table() {
+        // Its text may be the secret itself, so it is not repeated.
+        value.mistake("a secret is a table that says where it is", HELP);
+        return None;
+    }
+    let table = value.table(format!("a secret of {key}"), &schema::SECRET, "")?;
+    let source = source(&table, context);
+    let name = table.get("name").and_then(|value| Some((value, value.string()?)));
+    table.done();
+    let name = match name {
+        Some((value, name)) => {
+            if let Some(message) = name_mistake(&name) {
+                value.mistake(message, "");
+            }
+            Some(name)
+        }
+        None => None,
+    };
+    let source = source?;
+    let mut store = context.secrets.borrow_mut();
+    if !store.reads() {
+        return Some(Found { name, secret: None });
+    }
+    let held = match store.load(&source) {
+        Loaded::Value(held) => held,
+        Loaded::Kept(held, error) => {
+            value.walk.warn(value.span(), format!("{error}; the value read before stays in force"), "");
+            held
+        }
+        Loaded::Missing(error) => {
+            value.mistake(error, "");
+            return None;
+        }
+    };
+    context.uses.borrow_mut().push(SecretUse {
+        key: key.to_owned(),
+        name: name.clone().unwrap_or_else(|| position.to_string()),
+        source: source.to_string(),
+        loaded_at: held.loaded_at,
+    });
+    Some(Found { name, secret: Some(held.secret) })
+}
+
+fn source(table: &Table<'_>, context: &Context<'_>) -> Option<Source> {
+    let sources = [
+        ("env", table.get("env")),
+        ("file", table.get("file")),
+        ("credential", table.get("credential")),
+        ("value", table.get("value")),
+    ];
+    let mut given = sources.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let Some((key, value)) = given.next() else {
+        if ["env", "file", "credential", "value"].iter().any(|key| table.is_misspelled(key)) {
+            return None;
+        }
+        table.walk.mistake(table.span(), "this secret is nowhere", HELP);
+        return None;
+    };
+    if let Some((second, value)) = given.next() {
+        value.mistake(
+            format!("a secret is in one place, this one has `{key}` and `{second}`"),
+            "leave one of them out",
+        );
+        return None;
+    }
+    let text = value.str("")?;
+    if text.is_empty() {
+        value.mistake(format!("`{key}` is empty"), HELP);
+        return None;
+    }
+    match key {
+        "env" if text.contains(['=', '\0']) => {
+            value.mistake("no environment variable has such a name", "");
+            None
+        }
+        "env" => Some(Source::Env(text.to_owned())),
+        "file" => Some(Source::File(context.folder.join(text))),
+        "credential" if text.contains('/') => {
+            value.mistake("a credential's name holds no `/`", "for a file write { file = \"PATH\" }");
+            None
+        }
+        "credential" => Some(Source::Credential(text.to_owned())),
+        _ => Some(Source::Value(text.to_owned())),
+    }
+}
+
+/// A list of secrets, each with its name or position; not empty.
+pub(super) fn list(value: Value<'_>, key: &str, context: &Context<'_>) -> Option<Vec<Found>> {
+    if value.is_table() {
+        value.mistake("expected a list of secrets, found a single one", "put brackets around it: [{ … }]");
+        return None;
+    }
+    let items = value.array("write a list: [{ env = \"NAME\" }]")?;
+    if items.len() == 0 {
+        value.mistake("an empty list of secrets", "write [{ env = \"NAME\" }]");
+        return None;
+    }
+    let mut found: Vec<Found> = Vec::with_capacity(items.len());
+    let mut complete = true;
+    for (index, item) in items.enumerate() {
+        let Some(one) = secret(item, key, index + 1, context) else {
+            complete = false;
+            continue;
+        };
+        if one.name.is_some() && found.iter().any(|other| other.name == one.name) {
+            item.mistake("two secrets of this list have the same name", "");
+        }
+        found.push(one);
+    }
+    complete.then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn value(loaded: Loaded) -> (Vec<u8>, Millis, Option<String>) {
+        match loaded {
+            Loaded::Value(held) => (held.secret.expose().to_vec(), held.loaded_at, None),
+            Loaded::Kept(held, error) => (held.secret.expose().to_vec(), held.loaded_at, Some(error)),
+            Loaded::Missing(error) => (Vec::new(), Millis(0), Some(error)),
+        }
+    }
+
+    #[test]
+    fn a_file_that_vanishes_keeps_its_old_value_with_a_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let source = Source::File(path.clone());
+        let clock = Clock::manual(Millis(1000));
+        let mut store = SecretStore::new(clock.clone());
+        let round = |store: &mut SecretStore| {
+            store.begin();
+            let result = value(store.load(&source));
+            store.commit();
+            result
+        };
+        assert!(round(&mut store).2.is_some(), "missing at start");
+        assert!(store.paths().is_empty());
+        std::fs::write(&path, "one\n").unwrap();
+        assert_eq!(round(&mut store), (b"one".to_vec(), Millis(1000), None));
+        assert_eq!(store.paths(), std::slice::from_ref(&path));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(round(&mut store).1, Millis(1000), "the same value was loaded long ago");
+        for vanish in [std::fs::write(&path, ""), std::fs::remove_file(&path)] {
+            vanish.unwrap();
+            let (secret, _, warning) = round(&mut store);
+            assert_eq!(secret, b"one");
+            assert!(warning.is_some());
+        }
+        std::fs::write(&path, "two").unwrap();
+        assert_eq!(round(&mut store), (b"two".to_vec(), Millis(2000), None));
+    }
+
+    #[test]
+    fn a_load_that_fails_half_way_changes_nothing() {
+        let mut store = SecretStore::new(Clock::manual(Millis(0)));
+        store.begin();
+        let _ = store.load(&Source::Value("one".to_owned()));
+        store.commit();
+        store.begin();
+        let _ = store.load(&Source::Value("two".to_owned()));
+        store.begin();
+        assert!(store.held.contains_key(&Source::Value("one".to_owned())));
+        assert!(!format!("{store:?}").contains("one\""), "{store:?}");
+    }
+}

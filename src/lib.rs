@@ -19,11 +19,13 @@
 
 pub mod admin;
 pub mod buffer;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dedupe;
 pub mod delivery;
 pub mod event;
+pub mod gateway;
 pub mod headers;
 pub mod ingress;
 pub mod net;

@@ -1,0 +1,117 @@
+//! `hooklatch dead`: events that could not be delivered.
+
+use serde_json::{Map, Value};
+
+use super::api::Access;
+use super::events;
+use super::filter::Filter;
+use super::human;
+use super::out::{Failure, Out, Outcome};
+
+/// Lists, shows, replays and drops events that could not be delivered.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// List dead letters, newest first
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u64,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Show one dead letter whole: headers, body, every attempt
+    Show {
+        /// hooklatch's id, hl_…
+        id: String,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Send dead letters again with fresh attempts; without a filter all of them
+    Replay {
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Forget dead letters for good; needs a filter or --all
+    Drop {
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+struct Change {
+    #[command(flatten)]
+    filter: Filter,
+    /// Only count what would be done
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// Does it.
+///
+/// # Errors
+/// A gateway that gives no answer, an event that is not there.
+pub fn run(args: &Args, out: &mut Out) -> Outcome {
+    match &args.command {
+        Command::List { filter, limit, access } => {
+            super::with_api(access, async |api| events::list(&api, access, &dead(filter), *limit, out).await)
+        }
+        Command::Show { id, access } => {
+            super::with_api(access, async |api| events::show(&api, access, id, out).await)
+        }
+        Command::Replay { change } => change.run("replay", "replayed", change.filter.to_json(), out),
+        Command::Drop { all, change } => {
+            let mut body = change.filter.to_json();
+            match (all, change.filter.is_empty()) {
+                (false, true) => {
+                    return Err(Failure::usage(
+                        "what is dropped is gone: choose with --route, --destination, --type, --since, --until or \
+                         --id, or say --all",
+                    ));
+                }
+                (true, false) => return Err(Failure::usage("--all and a filter contradict each other")),
+                (true, true) => {
+                    body.insert("all".to_owned(), true.into());
+                }
+                (false, false) => {}
+            }
+            change.run("drop", "dropped", body, out)
+        }
+    }
+}
+
+fn dead(filter: &Filter) -> Vec<(&'static str, String)> {
+    let mut pairs = filter.pairs();
+    pairs.push(("status", "dead".to_owned()));
+    pairs
+}
+
+impl Change {
+    fn run(&self, verb: &str, done: &str, mut body: Map<String, Value>, out: &mut Out) -> Outcome {
+        if self.dry_run {
+            body.insert("dry_run".to_owned(), true.into());
+        }
+        super::with_api(&self.access, async |api| {
+            let answer = api.post(&format!("dead/{verb}"), Some(&Value::Object(body))).await?;
+            if self.access.json {
+                return out.json(&answer);
+            }
+            let count = answer.get(done).and_then(Value::as_u64).unwrap_or(0);
+            let would = if self.dry_run { "would be " } else { "" };
+            out.line(format_args!("{} {would}{done}", human::count(count, "dead letter")))
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! `hooklatch events`: what came in lately, and what became of it.
+
+use serde_json::{Value, json};
+
+use super::api::{Access, Api};
+use super::filter::{self, Filter};
+use super::human;
+use super::out::{Failure, Out, Outcome};
+use super::view;
+
+/// Lists, shows and replays events of a running gateway.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// List events, newest first
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// Where they stand
+        #[arg(long, value_parser = ["pending", "delivered", "dead"])]
+        status: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u64,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Show one event whole: headers, body, every attempt
+    Show {
+        /// hooklatch's id, hl_…
+        id: String,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Send events again to the destinations where they are delivered or dead
+    Replay {
+        /// hooklatch's ids, hl_…
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        access: Access,
+    },
+}
+
+/// Does it.
+///
+/// # Errors
+/// A gateway that gives no answer, an event that is not there.
+pub fn run(args: &Args, out: &mut Out) -> Outcome {
+    match &args.command {
+        Command::List { filter, status, limit, access } => super::with_api(access, async |api| {
+            let mut pairs = filter.pairs();
+            pairs.extend(status.clone().map(|status| ("status", status)));
+            list(&api, access, &pairs, *limit, out).await
+        }),
+        Command::Show { id, access } => {
+            super::with_api(access, async |api| show(&api, access, id, out).await)
+        }
+        Command::Replay { ids, dry_run, access } => {
+            super::with_api(access, async |api| replay(&api, access, ids, *dry_run, out).await)
+        }
+    }
+}
+
+/// Prints the events that `pairs` choose.
+///
+/// # Errors
+/// Those of the API.
+pub async fn list(
+    api: &Api,
+    access: &Access,
+    pairs: &[(&'static str, String)],
+    limit: u64,
+    out: &mut Out,
+) -> Outcome {
+    let events = filter::list(api, pairs, limit).await?;
+    if access.json {
+        return out.json(&json!({ "events": events }));
+    }
+    if events.is_empty() {
+        return out.line("no such events");
+    }
+    let full = events.len() as u64 == limit;
+    let rows: Vec<_> = events.iter().map(view::row).collect();
+    human::table(out, &view::HEAD, &rows)?;
+    if full {
+        out.line(format_args!("\nthe newest {limit}; there may be more (--limit)"))?;
+    }
+    Ok(())
+}
+
+/// Prints the event `id` whole.
+///
+/// # Errors
+/// Those of the API.
+pub async fn show(api: &Api, access: &Access, id: &str, out: &mut Out) -> Outcome {
+    let event = api.get(&format!("events/{}", checked(id)?)).await?;
+    if access.json { out.json(&event) } else { view::print(out, &event) }
+}
+
+async fn replay(api: &Api, access: &Access, ids: &[String], dry_run: bool, out: &mut Out) -> Outcome {
+    let mut answers = Vec::new();
+    for id in ids {
+        let id = checked(id)?;
+        let answer = if dry_run {
+            api.get(&format!("events/{id}")).await?;
+            json!({ "id": id, "destinations": 0, "dry_run": true })
+        } else {
+            api.post(&format!("events/{id}/replay"), None).await?
+        };
+        answers.push(answer);
+    }
+    if access.json {
+        return out.json(&Value::Array(answers));
+    }
+    let done = if dry_run { "would be sent again" } else { "on the way again" };
+    out.line(format_args!("{} {done}", human::count(ids.len() as u64, "event")))
+}
+
+/// An id as a path of the API may hold it.
+fn checked(id: &str) -> Result<&str, Failure> {
+    match id.parse::<crate::event::EventId>() {
+        Ok(_) => Ok(id),
+        Err(error) => Err(Failure::usage(format!(
+            "{}: {error}; `hooklatch events list --id ID` finds an event by the provider's id",
+            human::printable(id, false)
+        ))),
+    }
+}

@@ -1,0 +1,127 @@
+//! `hooklatch status`: what a running gateway is doing.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::api::Access;
+use super::human::{self, printable};
+use super::out::{Out, Outcome};
+
+/// Tells how a running gateway and its destinations are.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    access: Access,
+}
+
+/// Prints it.
+///
+/// # Errors
+/// A gateway that gives no answer.
+pub fn run(args: &Args, out: &mut Out) -> Outcome {
+    super::with_api(&args.access, async |api| {
+        let status = api.get("status").await?;
+        let destinations = api.get("destinations").await?;
+        if args.access.json {
+            let mut both = status;
+            if let Some(map) = both.as_object_mut() {
+                map.insert("destinations".to_owned(), list_of(&destinations).into());
+            }
+            return out.json(&both);
+        }
+        print_status(out, &status)?;
+        print_destinations(out, &list_of(&destinations))
+    })
+}
+
+fn list_of(destinations: &Value) -> Vec<Value> {
+    destinations.get("destinations").unwrap_or(destinations).as_array().cloned().unwrap_or_default()
+}
+
+/// Each fact of the answer in a line, tables of facts below their name.
+fn print_status(out: &mut Out, status: &Value) -> Outcome {
+    let Some(facts) = status.as_object() else { return Ok(()) };
+    let width = facts.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    for (name, fact) in facts {
+        match fact {
+            Value::Object(inner) => {
+                let inner: Vec<_> =
+                    inner.iter().map(|(key, value)| format!("{key} {}", shown(key, value))).collect();
+                out.line(format_args!("{:width$}  {}", label(name), inner.join(", ")))?;
+            }
+            Value::Array(items) => {
+                let items: Vec<_> = items.iter().map(|item| shown(name, item)).collect();
+                out.line(format_args!("{:width$}  {}", label(name), items.join(", ")))?;
+            }
+            other => out.line(format_args!("{:width$}  {}", label(name), shown(name, other)))?,
+        }
+    }
+    Ok(())
+}
+
+fn label(name: &str) -> String {
+    printable(&name.replace('_', " "), false)
+}
+
+/// A value as people read it: the name of a figure says its unit.
+fn shown(name: &str, value: &Value) -> String {
+    match value {
+        Value::Number(number) => {
+            let figure = number.as_f64().unwrap_or(0.0).max(0.0);
+            if name.ends_with("seconds") {
+                human::duration(Duration::try_from_secs_f64(figure).unwrap_or_default())
+            } else if name.ends_with("bytes") {
+                human::size(number.as_u64().unwrap_or(0))
+            } else {
+                number.to_string()
+            }
+        }
+        Value::String(text) => printable(text, false),
+        Value::Null => "–".to_owned(),
+        other => printable(&other.to_string(), false),
+    }
+}
+
+fn print_destinations(out: &mut Out, destinations: &[Value]) -> Outcome {
+    if destinations.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    let rows: Vec<_> = destinations
+        .iter()
+        .map(|destination| {
+            let word =
+                |key: &str| destination.get(key).map_or_else(|| "–".to_owned(), |value| shown(key, value));
+            let figures =
+                ["pending_events", "pending_bytes", "oldest_pending", "dead_events", "url"].map(word);
+            [word("name"), health(destination)].into_iter().chain(figures).collect()
+        })
+        .collect();
+    human::table(out, &["DESTINATION", "HEALTH", "PENDING", "BYTES", "OLDEST", "DEAD", "URL"], &rows)
+}
+
+fn health(destination: &Value) -> String {
+    let is = |key: &str| destination.get(key).and_then(Value::as_bool);
+    let failures = destination.get("failures_in_a_row").and_then(Value::as_u64).unwrap_or(0);
+    match (is("configured"), is("healthy")) {
+        (Some(false), _) => "not configured".to_owned(),
+        (_, Some(true)) => "healthy".to_owned(),
+        (_, Some(false)) => format!("failing ({failures} in a row)"),
+        _ => "–".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_shown_with_their_unit() {
+        assert_eq!(shown("uptime_seconds", &serde_json::json!(90)), "1 min 30 s");
+        assert_eq!(shown("buffer_bytes", &serde_json::json!(2048)), "2.0 KiB");
+        assert_eq!(shown("events", &serde_json::json!(7)), "7");
+        assert_eq!(shown("x", &Value::Null), "–");
+        assert_eq!(shown("x", &serde_json::json!("a\u{1b}b")), "a\\u{1b}b");
+    }
+}

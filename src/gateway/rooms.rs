@@ -1,0 +1,257 @@
+//! The rooms, built once and kept for the life of the process; a reload changes what stands in them.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::reload::Reloader;
+use super::state_dir::StateDir;
+use super::views;
+use crate::admin::{self, AdminServer, Readiness, Tokens};
+use crate::buffer::Buffer;
+use crate::clock::{Clock, Millis};
+use crate::config::Config;
+use crate::dedupe::Dedupe;
+use crate::delivery::{Destinations, Endpoint};
+use crate::event::Ack;
+use crate::ingress::{
+    Action, Bound, Door, Ingress, ListenAddress, Listener, Parts, ProxySettings, RouteSettings,
+    ServerOptions, ServerSettings, Upstream, raise_open_files,
+};
+use crate::net::Resolver;
+use crate::observe::{EventLog, Metrics};
+
+/// What every room works with.
+#[derive(Debug)]
+pub(super) struct Tools {
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) log: EventLog,
+}
+
+/// Every room of one gateway.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) started_at: Millis,
+    pub(super) state_dir: StateDir,
+    pub(super) buffer: Buffer,
+    pub(super) dedupe: Arc<Dedupe>,
+    pub(super) destinations: Arc<Destinations>,
+    pub(super) ingress: Arc<Ingress>,
+    pub(super) door: Arc<Door<Ingress>>,
+    pub(super) readiness: Arc<Readiness>,
+    /// What senders see as `server.listen`, bound.
+    pub(super) listeners: Vec<String>,
+    resolver: Resolver,
+    /// Taken by [`Self::open`].
+    bound: Mutex<Vec<Bound>>,
+    admin: OnceLock<AdminServer>,
+    stop: watch::Sender<bool>,
+    serving: tokio::sync::Mutex<Option<JoinHandle<std::io::Result<usize>>>>,
+}
+
+impl Rooms {
+    /// Builds every room and binds the front door's listeners; nothing is accepted yet.
+    ///
+    /// # Errors
+    /// A sentence: a folder, an address or a name that cannot be had.
+    pub(super) fn build(config: &Config, tools: Tools) -> Result<Self, String> {
+        let Tools { clock, metrics, log } = tools;
+        let started_at = clock.now();
+        let state_dir = StateDir::open(&config.buffer.path)?;
+        let resolver = Resolver::system();
+        let buffer = Buffer::memory(&config.buffer, clock.clone());
+        let dedupe = Dedupe::new(&config.dedupe, clock.clone(), state_dir.dedupe_key()?);
+        let destinations = Arc::new(Destinations::new(
+            buffer.clone(),
+            resolver.clone(),
+            Arc::clone(&metrics),
+            log.clone(),
+            clock.clone(),
+        ));
+        let parts = Parts {
+            clock: clock.clone(),
+            dedupe: Arc::clone(&dedupe),
+            buffer: buffer.clone(),
+            metrics: Arc::clone(&metrics),
+            log,
+        };
+        let server = within_open_files(&config.server);
+        // The routes come with the first `apply`, once their destinations stand.
+        let ingress = Ingress::new(parts, server.clone(), Vec::new()).map_err(|e| views::conflicts(&e))?;
+        let ingress = Arc::new(ingress);
+        let door = Door::new(server, Arc::clone(&ingress), resolver.clone(), clock.clone());
+        let bound = config.server.listeners.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
+        let listeners = bound
+            .iter()
+            .zip(&config.server.listeners)
+            .map(|(bound, as_set)| address_of(bound, as_set))
+            .collect();
+        Ok(Self {
+            clock,
+            metrics,
+            started_at,
+            state_dir,
+            buffer,
+            dedupe,
+            destinations,
+            ingress,
+            door: Arc::new(door),
+            readiness: Readiness::new(),
+            listeners,
+            resolver,
+            bound: Mutex::new(bound),
+            admin: OnceLock::new(),
+            stop: watch::Sender::new(false),
+            serving: tokio::sync::Mutex::new(None),
+        })
+    }
+
+    /// Makes everything as `config` says, or changes nothing. Runs on a thread of the runtime that may block.
+    /// Destinations come before the routes that lead to them; what did not change keeps its state.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn apply(&self, config: &Config, routes: Vec<RouteSettings>) -> Result<(), String> {
+        let tokens = self.tokens(config)?;
+        self.check_names(config, &routes)?;
+        let server = within_open_files(&config.server);
+        let acks: Vec<(Arc<str>, &'static str)> = routes
+            .iter()
+            .filter_map(|route| Some((Arc::clone(&route.name), ack_of(route)?.as_str())))
+            .collect();
+        if server.max_connections < config.server.max_connections {
+            tracing::warn!(
+                connections = server.max_connections,
+                "server.max_connections = {} is more than this process may open files for; raise its limit of open files \
+                 (LimitNOFILE)",
+                config.server.max_connections
+            );
+        }
+        self.destinations.apply(&config.destinations);
+        self.ingress.apply(server.clone(), routes).map_err(|conflicts| views::conflicts(&conflicts))?;
+        self.door.set_settings(server);
+        self.dedupe.apply(&config.dedupe);
+        self.metrics.set_route_info(acks.iter().map(|(route, ack)| (&**route, *ack)));
+        if let Some(admin) = self.admin.get() {
+            admin.set_tokens(tokens);
+        }
+        Ok(())
+    }
+
+    /// A name on a machine that has no DNS, or an address that is never connected to, is found now rather than by the
+    /// first event.
+    fn check_names(&self, config: &Config, routes: &[RouteSettings]) -> Result<(), String> {
+        let destinations = config.destinations.iter().filter_map(|destination| match &destination.endpoint {
+            Endpoint::Http { host, .. } | Endpoint::Https { host, .. } => {
+                Some(("destinations", &destination.name, host))
+            }
+            Endpoint::Unix { .. } => None,
+        });
+        let upstreams = routes.iter().filter_map(|route| match &route.action {
+            Action::Proxy(ProxySettings { upstream: Upstream::Tcp { host, .. }, .. }) => {
+                Some(("routes", &route.name, host))
+            }
+            _ => None,
+        });
+        let runtime = tokio::runtime::Handle::current();
+        for (table, name, host) in destinations.chain(upstreams) {
+            runtime
+                .block_on(self.resolver.needs(host))
+                .map_err(|error| format!("{table}.{name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes up the first configuration, opens the admin room, then the front door.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) async fn open(self: &Arc<Self>, reloader: &Arc<Reloader>) -> Result<(), String> {
+        reloader.first().await?;
+        reloader.with_config(|config| -> Result<(), String> {
+            let admin = admin::serve(&config.admin, self.tokens(config)?, views::admin_view(self, reloader))?;
+            for (listener, address) in [("admin", admin.address()), ("metrics", admin.metrics_address())] {
+                if let Some(address) = address {
+                    tracing::info!(listener, address, "listening");
+                }
+            }
+            // Set once: this is the only caller.
+            let _ = self.admin.set(admin);
+            Ok(())
+        })?;
+        self.readiness.set_loaded();
+        let bound = std::mem::take(&mut *self.bound.lock());
+        let (door, stop) = (Arc::clone(&self.door), self.stop.subscribe());
+        let ingress = Arc::clone(&self.ingress);
+        let serving =
+            tokio::spawn(async move { door.run(bound, stop, ingress.server().drain_timeout).await });
+        if let Ok(mut slot) = self.serving.try_lock() {
+            *slot = Some(serving);
+        }
+        self.readiness.set_bound();
+        for address in &self.listeners {
+            tracing::info!(listener = "server", address, "listening");
+        }
+        Ok(())
+    }
+
+    fn tokens(&self, config: &Config) -> Result<Tokens, String> {
+        let full = match &config.admin.token {
+            Some(token) => token.clone(),
+            None => admin::load_or_create(self.state_dir.path())?,
+        };
+        Ok(Tokens { full, read: config.admin.read_token.clone() })
+    }
+
+    /// Tells the front door to close: no more is accepted, what is in flight is answered.
+    pub(super) fn close_door(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Returns when the front door is closed, with the reason where nobody asked it to.
+    pub(super) async fn door_closed(&self) -> String {
+        let mut serving = self.serving.lock().await;
+        let Some(handle) = serving.as_mut() else { return std::future::pending().await };
+        let ended = handle.await;
+        *serving = None;
+        match ended {
+            Ok(Ok(0)) => String::new(),
+            Ok(Ok(cut)) => {
+                format!("{cut} connections were cut: they had not ended within server.drain_timeout")
+            }
+            Ok(Err(error)) => format!("the front door closed: {error}"),
+            Err(error) => format!("the front door closed: {error}"),
+        }
+    }
+}
+
+fn ack_of(route: &RouteSettings) -> Option<Ack> {
+    match &route.action {
+        Action::Deliver(corridor) => Some(corridor.ack),
+        Action::Proxy(_) => None,
+    }
+}
+
+fn address_of(bound: &Bound, listener: &Listener) -> String {
+    match (&listener.address, bound.local_addr()) {
+        (_, Some(address)) => address.to_string(),
+        (ListenAddress::Unix(path), None) => format!("unix:{}", path.display()),
+        (ListenAddress::Tcp(address), None) => address.clone(),
+    }
+}
+
+/// `server` with its `max_connections` clamped to the files that the process may open, which are raised if they can
+/// be.
+fn within_open_files(server: &ServerSettings) -> ServerSettings {
+    let files = raise_open_files(server.max_connections);
+    if files.connections >= server.max_connections {
+        return server.clone();
+    }
+    let options = ServerOptions { max_connections: files.connections.max(1), ..(**server).clone() };
+    ServerSettings::new(options).unwrap_or_else(|_| server.clone())
+}

@@ -1,0 +1,93 @@
+//! What the admin room is shown of the others.
+
+use std::sync::Arc;
+
+use super::reload::Reloader;
+use super::rooms::Rooms;
+use crate::admin::{AdminView, GatewayView, RouteAction, RouteView, SecretView};
+use crate::clock::Millis;
+use crate::ingress::{self, RouteConflict};
+
+/// What stands in each other's way, one line each.
+pub(super) fn conflicts(conflicts: &[RouteConflict]) -> String {
+    conflicts.iter().map(|conflict| conflict.message.clone()).collect::<Vec<_>>().join("\n")
+}
+
+/// The admin room's view on `rooms`.
+pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminView {
+    let routes = {
+        let (rooms, reloader) = (Arc::clone(rooms), Arc::clone(reloader));
+        Box::new(move || routes(&rooms, &reloader))
+    };
+    let destinations = {
+        let destinations = Arc::clone(&rooms.destinations);
+        Box::new(move || destinations.health())
+    };
+    let gateway = {
+        let (rooms, reloader) = (Arc::clone(rooms), Arc::clone(reloader));
+        Box::new(move || GatewayView {
+            listeners: rooms.listeners.clone(),
+            config_path: reloader.path().display().to_string(),
+            last_reload: reloader.last(),
+        })
+    };
+    // The admin thread has a runtime of its own; the reload runs on the gateway's.
+    let runtime = tokio::runtime::Handle::current();
+    let reload = {
+        let reloader = Arc::clone(reloader);
+        Box::new(move || {
+            let reloader = Arc::clone(&reloader);
+            let reload = runtime.spawn(async move { reloader.reload().await });
+            let reload: futures_util::future::BoxFuture<'static, Result<String, String>> =
+                Box::pin(async move { reload.await.unwrap_or_else(|error| Err(error.to_string())) });
+            reload
+        })
+    };
+    AdminView {
+        buffer: rooms.buffer.clone(),
+        dedupe: Arc::clone(&rooms.dedupe),
+        metrics: Arc::clone(&rooms.metrics),
+        clock: rooms.clock.clone(),
+        started_at: rooms.started_at,
+        readiness: Arc::clone(&rooms.readiness),
+        routes,
+        destinations,
+        gateway,
+        reload,
+    }
+}
+
+fn routes(rooms: &Rooms, reloader: &Reloader) -> Vec<RouteView> {
+    let secrets = reloader.secrets();
+    let loaded_at = |route: &str, name: &str| {
+        let key = format!("routes.{route}.secrets");
+        secrets
+            .iter()
+            .find(|used| used.key == key && used.name == name)
+            .map_or(Millis(0), |used| used.loaded_at)
+    };
+    let shown = |route: ingress::RouteView| {
+        let action = match route.action {
+            ingress::ActionView::Deliver(corridor) => RouteAction::Deliver {
+                provider: corridor.provider,
+                verified: corridor.verified,
+                ack: corridor.ack,
+                dedupe: corridor.dedupe,
+                deliver_to: corridor.destinations,
+                secrets: corridor
+                    .secrets
+                    .into_iter()
+                    .map(|(name, last_match_at)| SecretView {
+                        loaded_at: loaded_at(&route.name, &name),
+                        name,
+                        last_match_at,
+                    })
+                    .collect(),
+                secret_headers: corridor.secret_headers,
+            },
+            ingress::ActionView::Proxy(upstream) => RouteAction::Proxy(upstream),
+        };
+        RouteView { name: route.name, path: route.path, host: route.host, methods: route.methods, action }
+    };
+    rooms.ingress.routes().into_iter().map(shown).collect()
+}

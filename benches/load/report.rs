@@ -1,0 +1,101 @@
+//! The table of a run: medians over the rounds, and ratios to the references.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// What accepts are compared with, and what whole ways are.
+const BARE: &str = "pingora, bare";
+const PASS: &str = "pingora, pass-through";
+
+type Lines = BTreeMap<String, Vec<Value>>;
+
+pub fn print(file: &Path) {
+    let text = std::fs::read_to_string(file).expect("the file of results");
+    let mut throughput = Lines::new();
+    let mut latency = Lines::new();
+    let mut order: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        let name = line["name"].as_str().unwrap().to_owned();
+        if let Some(resident) = line["idle_resident_kib"].as_u64() {
+            println!("idle, {name}: {:.1} MiB resident\n", resident as f64 / 1024.0);
+            continue;
+        }
+        if !order.contains(&name) {
+            order.push(name.clone());
+        }
+        let group = if line["mode"] == "open" { &mut latency } else { &mut throughput };
+        group.entry(name).or_default().push(line);
+    }
+    print_throughput(&order, &throughput);
+    print_latency(&order, &latency);
+}
+
+/// Half of the median rate of `name`: where latencies are measured.
+pub fn half(file: &Path, name: &str) {
+    let text = std::fs::read_to_string(file).expect("the file of results");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    let lines: Vec<_> = lines.filter(|line| line["name"] == name && line["mode"] == "closed").collect();
+    println!("{:.0}", median(&lines, "/per_second").expect("no such line") / 2.0);
+}
+
+fn median(lines: &[Value], pointer: &str) -> Option<f64> {
+    let mut figures: Vec<f64> = lines.iter().filter_map(|line| line.pointer(pointer)?.as_f64()).collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied()
+}
+
+fn print_throughput(order: &[String], lines: &Lines) {
+    let of = |name: &str| lines.get(name).and_then(|lines| median(lines, "/per_second"));
+    println!(
+        "| what | requests/s (median) | lowest–highest | × bare | × pass-through | server busy | load busy | not 2xx |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
+    for name in order {
+        let Some(group) = lines.get(name) else { continue };
+        let Some(rate) = of(name) else { continue };
+        let figures = || group.iter().filter_map(|line| line["per_second"].as_f64());
+        let (low, high) = (figures().fold(f64::MAX, f64::min), figures().fold(0.0, f64::max));
+        let ratio =
+            |reference| of(reference).map_or_else(|| "–".to_owned(), |whole| format!("{:.2}", rate / whole));
+        let share = |pointer| {
+            median(group, pointer).map_or_else(|| "–".to_owned(), |busy| format!("{:.0} %", busy * 1e2))
+        };
+        let (server, load) = (share("/server_busy"), share("/load_busy"));
+        let refused: u64 = group.iter().filter_map(|line| line["non_2xx"].as_u64()).sum();
+        println!(
+            "| {name} | {rate:.0} | {low:.0}–{high:.0} | {} | {} | {server} | {load} | {refused} |",
+            ratio(BARE),
+            ratio(PASS)
+        );
+        if let Some(refusal) = group.iter().find_map(|line| line["first_refusal"].as_str()) {
+            eprintln!("{name} was refused: {refusal}");
+        }
+    }
+    println!();
+}
+
+fn print_latency(order: &[String], lines: &Lines) {
+    if lines.is_empty() {
+        return;
+    }
+    let p99 = |name: &str| lines.get(name).and_then(|lines| median(lines, "/latency_us/p99"));
+    println!("| at a given rate | requests/s | p50 µs | p99 µs | p99.9 µs | p99 × bare | not 2xx |");
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    for name in order {
+        let Some(group) = lines.get(name) else { continue };
+        let figure =
+            |pointer| median(group, pointer).map_or_else(|| "–".to_owned(), |figure| format!("{figure:.0}"));
+        let ratio = p99(name).zip(p99(BARE)).map_or_else(|| "–".to_owned(), |(a, b)| format!("{:.2}", a / b));
+        let refused: u64 = group.iter().filter_map(|line| line["non_2xx"].as_u64()).sum();
+        println!(
+            "| {name} | {} | {} | {} | {} | {ratio} | {refused} |",
+            figure("/per_second"),
+            figure("/latency_us/p50"),
+            figure("/latency_us/p99"),
+            figure("/latency_us/p999"),
+        );
+    }
+}

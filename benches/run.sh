@@ -1,0 +1,235 @@
+#!/usr/bin/env bash
+# Measures the whole process, as shipped, against its references: the server alone on core 0, the load (and the app
+# behind) on core 1, each kind once a round, so that what the machine does meanwhile hits all of them alike.
+#
+#   benches/run.sh [ROUNDS]      results in target/results/, the table on standard output
+#
+# Needs two cores, taskset and nginx. Everything is on loopback; nothing outlives the script.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rounds=${1:-5}
+seconds=${BENCH_SECONDS:-4}
+connections=${BENCH_CONNECTIONS:-64}
+events=${BENCH_EVENTS:-150000}
+listen=127.0.0.1:18900
+app=127.0.0.1:18901
+secret=bench-secret
+
+if [ "$(nproc)" -lt 2 ]; then
+    echo "two cores are needed: one for the server, one for the load" >&2
+    exit 1
+fi
+if ! command -v nginx >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
+    else
+        echo "nginx is needed as a reference (on Debian: apt-get install nginx-light)" >&2
+        exit 1
+    fi
+fi
+
+cargo build --release --bin hooklatch --example load
+bin=target/release/hooklatch
+load=target/release/examples/load
+
+mkdir -p target/results
+results=target/results/bench-$(date -u +%Y%m%dT%H%M%SZ).jsonl
+work=$(mktemp -d)
+server=
+behind=
+
+stop() { # PID: ends what this script started, and waits for it
+    [ -n "$1" ] || return 0
+    kill -TERM "$1" 2>/dev/null || true
+    for _ in $(seq 100); do
+        kill -0 "$1" 2>/dev/null || return 0
+        sleep 0.05
+    done
+    kill -KILL "$1" 2>/dev/null || true
+}
+cleanup() {
+    stop "$server"
+    stop "$behind"
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+wait_for() { # ADDRESS: until somebody listens there
+    for _ in $(seq 200); do
+        if (exec 3<>"/dev/tcp/${1%:*}/${1#*:}") 2>/dev/null; then return 0; fi
+        sleep 0.05
+    done
+    echo "nobody listens at $1" >&2
+    cat "$work"/*.log >&2
+    exit 1
+}
+free() { # ADDRESS: until nobody listens there any more
+    for _ in $(seq 200); do
+        (exec 3<>"/dev/tcp/${1%:*}/${1#*:}") 2>/dev/null || return 0
+        sleep 0.05
+    done
+}
+
+start() { # COMMAND…: the server, on core 0
+    taskset -c 0 "$@" </dev/null >"$work/server.log" 2>&1 &
+    server=$!
+    wait_for "$listen"
+}
+start_behind() { # sink|app: what stands behind, on core 1
+    taskset -c 1 "$load" "$1" "$app" </dev/null >"$work/behind.log" 2>&1 &
+    behind=$!
+    wait_for "$app"
+}
+finish() {
+    stop "$server"
+    stop "$behind"
+    server=
+    behind=
+    free "$listen"
+    free "$app"
+}
+
+generate() { # NAME PATH OPTION…: measures, and keeps the line
+    taskset -c 1 "$load" generate "http://$listen$2" --name "$1" --connections "$connections" --seconds "$seconds" \
+        --pid "$server" "${@:3}" >>"$results"
+}
+
+hooklatch_config() { # ACK: a configuration with room for everything that is sent
+    cat >"$work/hooklatch.toml" <<TOML
+[server]
+listen  = ["$listen"]
+workers = 1
+drain_timeout = "1s"
+
+[admin]
+listen = ""
+
+[buffer]
+store      = "memory"
+path       = "$work/data"
+max_events = 10000000
+max_bytes  = "64GiB"
+
+[dedupe]
+max_ids = 10000000
+
+[routes.github]
+path       = "/github"
+provider   = "github"
+secrets    = [{ value = "$secret" }]
+deliver_to = ["app"]
+ack        = "$1"
+
+[routes.rest]
+path     = "/*"
+proxy_to = "http://$app"
+
+[destinations.app]
+url         = "http://$app"
+concurrency = $2
+timeout     = "60s"
+TOML
+}
+start_hooklatch() { # ACK CONCURRENCY
+    hooklatch_config "$1" "$2"
+    start "$bin" run -c "$work/hooklatch.toml"
+}
+
+nginx_config() { # the body of `location /`
+    cat >"$work/nginx.conf" <<CONF
+daemon off;
+master_process off;
+worker_processes 1;
+pid $work/nginx.pid;
+error_log $work/nginx.err warn;
+events { worker_connections 1024; }
+http {
+    access_log $work/nginx.access combined buffer=64k;
+    client_body_temp_path $work/body;
+    proxy_temp_path $work/proxy;
+    fastcgi_temp_path $work/fastcgi;
+    uwsgi_temp_path $work/uwsgi;
+    scgi_temp_path $work/scgi;
+    keepalive_requests 100000000;
+    upstream app { server $app; keepalive 64; keepalive_requests 100000000; }
+    server {
+        listen $listen;
+        location / { $1 }
+    }
+}
+CONF
+}
+start_nginx() {
+    nginx_config "$1"
+    start nginx -c "$work/nginx.conf" -p "$work"
+}
+
+accept_round() {
+    start "$load" bare "$listen"
+    generate "pingora, bare" /github
+    finish
+    start_behind sink
+    start_hooklatch memory 1
+    generate "hooklatch, accept, ack = memory" /github
+    finish
+    start_nginx 'return 200;'
+    generate "nginx, return 200" /github
+    finish
+}
+
+through_round() {
+    start_behind app
+    start "$load" pass "$listen" "$app"
+    generate "pingora, pass-through" /x
+    finish
+    start_hooklatch memory 64
+    generate "hooklatch, end to end, ack = memory" /github --app "$app" --events "$events"
+    finish
+    start_behind app
+    start_hooklatch delivered 64
+    generate "hooklatch, end to end, ack = delivered" /github
+    finish
+    start_behind app
+    start_hooklatch memory 64
+    generate "hooklatch, proxy_to" /x
+    finish
+    start_behind app
+    start_nginx "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection '';"
+    generate "nginx, proxy_pass" /x
+    finish
+}
+
+half_of_maximum() { # half of what hooklatch accepts, from the rounds so far
+    "$load" half "$results" "hooklatch, accept, ack = memory"
+}
+
+latency_round() { # RATE
+    start "$load" bare "$listen"
+    generate "pingora, bare" /github --rate "$1"
+    finish
+    start_behind sink
+    start_hooklatch memory 1
+    generate "hooklatch, accept, ack = memory" /github --rate "$1"
+    finish
+}
+
+start_hooklatch memory 8
+sleep 1
+echo "{\"name\":\"hooklatch\",\"idle_resident_kib\":$(awk '/VmRSS/{print $2}' "/proc/$server/status")}" >>"$results"
+finish
+
+for round in $(seq "$rounds"); do
+    echo "round $round of $rounds" >&2
+    accept_round
+    through_round
+done
+rate=$(half_of_maximum)
+for round in $(seq "$rounds"); do
+    echo "latency at $rate/s, round $round of $rounds" >&2
+    latency_round "$rate"
+done
+
+echo "$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(date -u +%F), $rounds rounds of $seconds s, $connections connections, 1 KiB bodies"
+echo
+"$load" report "$results"

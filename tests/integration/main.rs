@@ -1,0 +1,21 @@
+//! The whole gateway from outside: the real process, real sockets, real apps behind it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests of another process: a failure panics, and the time is the machine's"
+)]
+
+mod cli;
+mod config_golden;
+mod dead_letters;
+mod events;
+mod forwarding;
+mod harness;
+mod lifecycle;
+mod passthrough;
+mod provider_vectors;
+mod refusals;
+mod senders;

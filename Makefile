@@ -1,0 +1,72 @@
+# The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+NEXTEST_VERSION := 0.9.143
+BIN := target/release/hooklatch
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# $(call need,COMMAND,PACKAGE): installs a Debian package where its command is missing.
+define need
+command -v $(1) >/dev/null || { echo "installing $(2) (for $(1))"; $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $(2) >/dev/null; }
+endef
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: deps-build
+deps-build:
+	@$(call need,cc,build-essential)
+	@$(call need,cmake,cmake)
+
+.PHONY: deps-test
+deps-test: deps-build
+	@$(call need,curl,curl)
+	@$(call need,systemd-analyze,systemd)
+	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest --version $(NEXTEST_VERSION)
+	@tests/install.sh
+
+.PHONY: build
+build: deps-build ## the release binary, target/release/hooklatch
+	@$(CARGO) build --release --locked
+
+.PHONY: demo
+demo: build ## a gateway, a sample app and signed events, all on this machine; Ctrl-C ends it
+	@$(BIN) demo
+
+.PHONY: run
+run: build ## the gateway with conf/hooklatch.toml
+	@$(BIN) run -c conf/hooklatch.toml
+
+.PHONY: test
+test: deps-test fmt-check clippy deny ## everything that must hold: format, lints, tests, doc tests
+	@$(CARGO) nextest run --locked --all-targets
+	@$(CARGO) test --locked --doc
+
+.PHONY: fmt-check
+fmt-check:
+	@$(CARGO) fmt --check
+
+.PHONY: clippy
+clippy: deps-build
+	@$(CARGO) clippy --locked --all-targets -- -D warnings
+
+.PHONY: deny
+deny: ## licences, banned versions, sources and, where the database can be had, advisories
+	@if command -v cargo-deny >/dev/null; then \
+		$(CARGO) deny --locked check bans licenses sources; \
+		if $(CARGO) deny fetch >/dev/null 2>&1; then $(CARGO) deny --locked check advisories; else echo "deny: the advisory database cannot be fetched here; advisories were not checked"; fi; \
+	else echo "deny: cargo-deny is not installed (cargo install --locked cargo-deny); not checked"; fi
+
+.PHONY: bench
+bench: build ## the whole process against its references, one core each
+	@benches/run.sh
+
+.PHONY: install
+install: build ## the binary to /usr/local/bin, the units to /etc/systemd/system, a configuration where there is none
+	$(SUDO) install -m 0755 $(BIN) /usr/local/bin/hooklatch
+	$(SUDO) install -D -m 0644 systemd/hooklatch.service /etc/systemd/system/hooklatch.service
+	@test -e /etc/hooklatch/hooklatch.toml || $(SUDO) install -D -m 0644 conf/hooklatch.toml /etc/hooklatch/hooklatch.toml

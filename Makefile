@@ -43,7 +43,7 @@ run: build ## the gateway with conf/hooklatch.toml
 
 .PHONY: test
 test: deps-test fmt-check clippy deny ## everything that must hold: format, lints, tests, doc tests
-	@$(CARGO) nextest run --locked --all-targets
+	@$(CARGO) nextest run --locked
 	@$(CARGO) test --locked --doc
 
 .PHONY: fmt-check

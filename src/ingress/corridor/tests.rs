@@ -90,7 +90,7 @@ async fn an_event_without_an_id_is_refused_where_one_is_required() {
         assert_eq!(outcome(&reply), "accepted");
     }
     assert_eq!(optional.take("app").len(), 2);
-    assert!(optional.metrics.encode().contains("hooklatch_limit_hits_total{limit=\"dedupe.required\"} 2"));
+    assert_eq!(optional.hits("dedupe.required"), 2);
 }
 
 #[tokio::test]
@@ -121,6 +121,7 @@ async fn a_full_buffer_is_a_503_and_the_id_is_welcome_again() {
     assert!(refused > 0 && refused < 4);
     assert_eq!(rig.dedupe.in_flight(), 0);
     assert_eq!(rig.counted("buffer_full"), refused);
+    assert_eq!(rig.hits("buffer.max_bytes") + rig.hits("destination.max_pending"), refused);
     rig.deliver_all("app");
     assert_eq!(outcome(&rig.send(&Sent::event("e3")).await), "accepted");
 }
@@ -183,6 +184,7 @@ async fn nobody_waits_longer_than_the_ack_timeout() {
     let reply = rig.send(&Sent::event("e1")).await;
     assert_eq!((reply.status, word(&reply).as_str()), (503, "ack_timeout"));
     assert_eq!(begun.elapsed().as_secs(), 5);
+    assert_eq!(rig.hits("ack_timeout"), 1);
     drop(claim);
 }
 

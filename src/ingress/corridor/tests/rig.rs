@@ -336,9 +336,17 @@ impl Rig {
     }
 
     pub(super) fn counted(&self, outcome: &str) -> u64 {
-        let name = format!("hooklatch_requests_total{{outcome=\"{outcome}\",route=\"hook\"}} ");
+        self.metric(&format!("hooklatch_requests_total{{outcome=\"{outcome}\",route=\"hook\"}} "))
+    }
+
+    /// How often a limit was hit.
+    pub(super) fn hits(&self, limit: &str) -> u64 {
+        self.metric(&format!("hooklatch_limit_hits_total{{limit=\"{limit}\"}} "))
+    }
+
+    fn metric(&self, name: &str) -> u64 {
         let metrics = self.metrics.encode();
-        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0)
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap_or(0)
     }
 
     pub(super) fn log_lines(&self) -> Vec<Value> {

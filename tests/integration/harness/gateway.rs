@@ -38,7 +38,7 @@ impl Setup {
         }
     }
 
-    /// More lines of `[server]`.
+    /// More lines of `[server]`; `$DIR` there, as everywhere, is the test's own folder.
     pub fn server(mut self, lines: &str) -> Self {
         self.server.push_str(lines);
         self.server.push('\n');
@@ -66,14 +66,15 @@ impl Setup {
 
     fn render(&self, dir: &Path) -> String {
         let listen = if self.server.contains("listen =") { "" } else { "listen = [\"127.0.0.1:0\"]\n" };
-        format!(
+        let toml = format!(
             "[server]\n{listen}{}\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n[buffer]\nstore = \"memory\"\npath = \"{}\"\n{}\n{}",
             self.server,
             self.admin,
             dir.join("data").display(),
             self.buffer,
-            self.rest.replace("$DIR", &dir.display().to_string()),
-        )
+            self.rest,
+        );
+        toml.replace("$DIR", &dir.display().to_string())
     }
 
     /// Starts the process and waits until it listens.
@@ -149,6 +150,11 @@ impl Gateway {
             _ if self.http.contains(&address) => {}
             _ => self.http.push(address),
         }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The first listener.

@@ -15,6 +15,7 @@ mod events;
 mod forwarding;
 mod harness;
 mod lifecycle;
+mod parity;
 mod passthrough;
 mod provider_vectors;
 mod refusals;

@@ -495,7 +495,7 @@ fn a_body_waits_for_100_continue_and_a_refusal_comes_instead_of_it() {
 fn an_answer_before_the_end_of_an_upload_is_read_by_who_still_writes() {
     let site = Site::start();
     let gateway = site.gateway();
-    let body = vec![b'x'; 3 << 20];
+    let body = vec![b'x'; 32 << 20];
     let bytes = request("POST", "/early", &[], &body);
     for address in [site.address, gateway.address()] {
         for _ in 0..3 {

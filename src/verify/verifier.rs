@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -304,11 +305,23 @@ fn check_time(timestamp: &Timestamp, text: &[u8], now: Millis) -> Result<Millis,
     if off <= timestamp.tolerance {
         return Ok(time);
     }
-    let (off, most) = (format_duration(off), format_duration(timestamp.tolerance));
+    let (off, most) = (format_duration(readable(off)), format_duration(timestamp.tolerance));
     late(format!(
         "The signature is right, but the time in {shown} lies {off} {way} this server's clock; {most} are \
          allowed. One of the clocks is wrong, or the request is an old one."
     ))
+}
+
+/// Rounded up to a unit in which a reader thinks: up, so that it never reads as if it were within the tolerance.
+fn readable(off: Duration) -> Duration {
+    let unit: u64 = match off.as_secs() {
+        0..600 => 1,
+        600..172_800 => 60,
+        172_800..2_592_000 => 3600,
+        _ => 86_400,
+    };
+    let seconds = off.as_secs().saturating_add(u64::from(off.subsec_nanos() > 0));
+    Duration::from_secs(seconds.div_ceil(unit).saturating_mul(unit))
 }
 
 impl ClearScheme {

@@ -175,9 +175,28 @@ fn the_time_may_be_off_both_ways_up_to_the_tolerance() {
     assert_eq!(at(NOW.minus(tolerance)).unwrap().timestamp, Some(NOW));
     let (kind, field, message) = refused(at(NOW.plus(beyond)));
     assert_eq!((kind, field.as_str()), (RefusalKind::TimestampOutOfTolerance, "t"));
-    assert!(message.contains("lies 300001ms behind this server's clock; 5m are allowed"), "{message}");
+    assert!(message.contains("lies 301s behind this server's clock; 5m are allowed"), "{message}");
     let (_, _, message) = refused(at(NOW.minus(beyond)));
-    assert!(message.contains("300001ms ahead of this server's clock"), "{message}");
+    assert!(message.contains("301s ahead of this server's clock"), "{message}");
+}
+
+#[test]
+fn how_far_a_time_is_off_is_told_in_a_unit_that_fits() {
+    let seconds = |s: u64, ms: u64| Duration::from_millis(s * 1000 + ms);
+    for (off, shown) in [
+        (seconds(300, 1), "301s"),
+        (seconds(3600, 0), "1h"),
+        (seconds(3600, 417), "61m"),
+        (seconds(7200, 1), "121m"),
+        (seconds(50 * 3600, 0), "50h"),
+        (seconds(50 * 3600, 1), "51h"),
+        (seconds(1_700_000_000, 0), "19676d"),
+    ] {
+        let headers = signed(&list(), "s", b"body");
+        let result = verifier(&list(), &["s"]).verify(&message(&headers, b"body"), NOW.plus(off));
+        let (_, _, message) = refused(result);
+        assert!(message.contains(&format!("lies {shown} behind")), "{off:?}: {message}");
+    }
 }
 
 #[test]

@@ -2,6 +2,10 @@
 //!
 //! One stream (the process's standard output), one shape (`ts`, `level`, `msg`, then fields), one way: whoever logs
 //! hands a line to the [`LogWriter`] and never waits for the stream.
+//!
+//! What libraries tell the `log` crate (pingora does) is not taken up, on purpose: its error lines hold the request's
+//! whole target, with tokens in the query, one line for each request that fails. What they report reaches us as error
+//! values, which the doors log in their own words.
 
 use std::fmt;
 use std::io::Write;

@@ -66,6 +66,13 @@ pub fn hooklatch_with(args: &[&str], input: &[u8]) -> Done {
     Done::from(child.wait_with_output().unwrap())
 }
 
+/// Runs `hooklatch ARGS` in the folder `dir` and with an empty environment.
+#[track_caller]
+pub fn hooklatch_clean(args: &[&str], dir: &std::path::Path) -> Done {
+    let output = command(args).env_clear().current_dir(dir).stdin(Stdio::null()).output();
+    Done::from(output.unwrap())
+}
+
 /// Starts `hooklatch ARGS` and leaves it running; the caller kills it.
 pub fn spawn_hooklatch(args: &[&str]) -> Child {
     command(args).spawn().unwrap()

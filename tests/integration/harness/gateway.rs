@@ -22,6 +22,10 @@ pub struct Setup {
     admin: String,
     buffer: String,
     rest: String,
+    /// The file has no other lines than `rest`.
+    whole: bool,
+    /// The admin listener has a port to wait for.
+    admin_port: bool,
     env: Vec<(String, String)>,
 }
 
@@ -34,8 +38,15 @@ impl Setup {
             admin: format!("token = {{ value = \"{ADMIN_TOKEN}\" }}\n"),
             buffer: String::new(),
             rest: toml.to_owned(),
+            whole: false,
+            admin_port: true,
             env: Vec::new(),
         }
+    }
+
+    /// `toml` is the whole file, and the process runs in the folder it stands in.
+    pub fn whole(toml: &str) -> Self {
+        Self { whole: true, ..Self::new(toml) }
     }
 
     /// More lines of `[server]`; `$DIR` there, as everywhere, is the test's own folder.
@@ -58,6 +69,16 @@ impl Setup {
         self
     }
 
+    /// The admin listener is a unix socket, or there is none.
+    pub fn without_admin_port(self) -> Self {
+        Self { admin_port: false, ..self }
+    }
+
+    /// The datagram socket of a service manager, `NOTIFY_SOCKET`.
+    pub fn notify(self, socket: &Path) -> Self {
+        self.env("NOTIFY_SOCKET", &socket.display().to_string())
+    }
+
     /// Sets an environment variable of the process.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -65,6 +86,9 @@ impl Setup {
     }
 
     fn render(&self, dir: &Path) -> String {
+        if self.whole {
+            return self.rest.clone();
+        }
         let listen = if self.server.contains("listen =") { "" } else { "listen = [\"127.0.0.1:0\"]\n" };
         let toml = format!(
             "[server]\n{listen}{}\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n[buffer]\nstore = \"memory\"\npath = \"{}\"\n{}\n{}",
@@ -84,8 +108,12 @@ impl Setup {
         let config = dir.path().join("hooklatch.toml");
         std::fs::write(&config, self.render(dir.path())).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hooklatch"));
-        command.arg("run").arg("-c").arg(&config).envs(self.env.iter().cloned());
+        command.arg("run").arg("-c").arg(&config);
         command.env_remove("STATE_DIRECTORY").env_remove("NOTIFY_SOCKET").env_remove("CREDENTIALS_DIRECTORY");
+        command.envs(self.env.iter().cloned());
+        if self.whole {
+            command.env_clear().current_dir(dir.path());
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -125,7 +153,7 @@ impl Gateway {
             for line in self.log_lines() {
                 self.learn_address(&line);
             }
-            if !self.http.is_empty() && self.admin.is_some() {
+            if !self.http.is_empty() && (self.admin.is_some() || !self.setup.admin_port) {
                 return;
             }
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -10,7 +10,7 @@ mod http;
 mod sign;
 
 pub use app::{App, Reply, Seen};
-pub use cli::{hooklatch, hooklatch_with, spawn_hooklatch};
+pub use cli::{hooklatch, hooklatch_clean, hooklatch_with, spawn_hooklatch};
 pub use gateway::{ADMIN_TOKEN, Gateway, Setup};
 pub use http::{Connection, get, request, send, send_to};
 pub use sign::{Signed, now};

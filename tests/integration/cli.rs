@@ -243,3 +243,67 @@ fn demo_stays_up_with_addresses_to_try() {
     let status = demo.wait().unwrap();
     assert!(status.success(), "{status}");
 }
+
+#[test]
+fn listen_fails_and_waits_as_it_is_told() {
+    let mut bin = spawn_hooklatch(&["listen", "127.0.0.1:0", "--fail", "100%", "--delay", "150ms"]);
+    let mut lines = BufReader::new(bin.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let address = first.split_whitespace().find_map(|word| word.trim_start_matches("http://").parse().ok());
+    let begun = std::time::Instant::now();
+    let response = crate::harness::send(address.expect(&first), "POST", "/", &[], b"x");
+    let took = begun.elapsed();
+    bin.kill().unwrap();
+    bin.wait().unwrap();
+    assert_eq!(response.status, 500);
+    assert!(took >= Duration::from_millis(150), "{took:?}");
+}
+
+#[test]
+fn send_takes_type_body_and_a_secret_from_a_file_and_lists_are_narrowed() {
+    let app = App::start();
+    let gateway = Setup::new(ROUTES).set("APP", app.url()).start();
+    let path = |name: &str, text: &str| {
+        let path = gateway.dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    // The newline that editors add belongs to no secret.
+    let (secret, body) = (path("secret", "s\n"), path("body", "{\"my\":\"body\"}"));
+    let url = gateway.url("/github");
+    hooklatch(&["send", &url, "-p", "github", "--secret-file", &secret, "--type", "issues", "--body", &body])
+        .ok();
+    hooklatch(&["send", &url, "-p", "github", "--secret-file", &secret, "--type", "star"]).ok();
+    let seen = app.wait_for(2);
+    assert_eq!(
+        (seen[0].text().as_str(), seen[0].header("hooklatch-event-type")),
+        ("{\"my\":\"body\"}", Some("issues"))
+    );
+    assert_eq!(seen[1].header("hooklatch-event-type"), Some("star"));
+    for (args, wanted) in [
+        (&["--type", "issues"][..], 1),
+        (&["--type", "*"], 2),
+        (&["--since", "1h"], 2),
+        (&["--until", "1h"], 0),
+        (&["--limit", "1"], 1),
+        (&["--destination", "app", "--route", "github"], 2),
+        (&["--destination", "other"], 0),
+    ] {
+        let all = [&["events", "list", "--json"], args].concat();
+        let listed = gateway.cli(&all).json();
+        assert_eq!(listed["events"].as_array().unwrap().len(), wanted, "{args:?}: {listed}");
+    }
+}
+
+/// The vector of twilio-python's tests/unit/test_request_validator.py.
+#[test]
+fn sign_signs_the_url_where_the_provider_does() {
+    let url = "https://mycompany.com/myapp.php?foo=1&bar=2";
+    let form =
+        "Digits=1234&To=%2B18005551212&From=%2B14158675309&Caller=%2B14158675309&CallSid=CA1234567890ABCDE";
+    let args = ["sign", "-p", "twilio", "--url", url, "--secret", "12345"];
+    let signed = hooklatch_with(&args, form.as_bytes()).ok();
+    assert!(signed.contains("RSOYDt4T1cUTdK1PDd93/VVr8B8="), "{signed}");
+    let said = hooklatch_with(&["sign", "-p", "twilio", "--secret", "12345"], form.as_bytes()).failed(2);
+    assert!(said.contains("--url"), "{said}");
+}

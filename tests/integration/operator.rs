@@ -247,3 +247,79 @@ fn an_admin_socket_asks_for_no_token_and_the_command_line_speaks_to_it() {
     let status = crate::harness::hooklatch_clean(&["status", "--json", "-c", &config], gateway.dir());
     assert_eq!(status.json()["ready"], true);
 }
+
+#[test]
+fn a_read_token_reads_and_changes_nothing() {
+    let app = App::start();
+    let gateway = gateway_with_read_token(&app);
+    let own = gateway.admin().to_string();
+    let ask = |method: &str, target: &str| {
+        let headers = [("Host", own.as_str()), ("Authorization", "Bearer canary-read-token-0123456789")];
+        Connection::open(gateway.admin()).send(&request(method, target, &headers, b"")).status
+    };
+    assert_eq!(ask("GET", "/api/v1/events"), 200);
+    assert_eq!(ask("POST", "/api/v1/dead/replay"), 403);
+    assert_eq!(ask("POST", "/api/v1/reload"), 403);
+}
+
+fn gateway_with_read_token(app: &App) -> Gateway {
+    let toml = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken = {{ value = \"{ADMIN_TOKEN}\" }}\n\
+         read_token = {{ value = \"canary-read-token-0123456789\" }}\n[buffer]\nstore = \"memory\"\n\
+         [routes.all]\npath = \"/*\"\nproxy_to = \"{}\"\n",
+        app.url()
+    );
+    Setup::whole(&toml).start()
+}
+
+#[test]
+fn a_route_answers_as_it_is_told_on_its_host_and_methods_and_forgets_the_oldest_ids() {
+    let app = App::start();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("hook"), "from-systemd\n").unwrap();
+    let gateway = Setup::new(
+        r#"
+        [routes.open]
+        path = "/open"
+        host = "hooks.example.com"
+        methods = ["PUT"]
+        verify = "none"
+        event_id = "header:x-id"
+        ack_status = 202
+        ack_body = "kept {id}"
+        deliver_to = ["app"]
+
+        [routes.signed]
+        path = "/signed"
+        provider = "github"
+        secrets = [{ credential = "hook" }]
+        deliver_to = ["app"]
+
+        [dedupe]
+        max_ids = 64
+
+        [log]
+        format = "text"
+
+        [destinations.app]
+        url = "$APP"
+        "#,
+    )
+    .set("APP", app.url())
+    .env("CREDENTIALS_DIRECTORY", &dir.path().display().to_string())
+    .start();
+    let put = |id: &str, host: &str| gateway.send("PUT", "/open", &[("X-Id", id), ("Host", host)], b"x");
+    let kept = put("0", "hooks.example.com");
+    assert_eq!((kept.status, kept.text()), (202, format!("kept {}", kept.id())));
+    put("0", "other.example.com").assert_refused(404, "unknown_route");
+    let other = gateway.send("POST", "/open", &[], b"x");
+    assert_eq!((other.status, other.header("allow")), (405, Some("PUT")));
+    Signed::github("/signed", "from-systemd", "1", b"{}").send(&gateway).assert_accepted();
+    for id in 1..2000 {
+        assert_eq!(put(&id.to_string(), "hooks.example.com").outcome(), "accepted");
+    }
+    assert!(gateway.metric("hooklatch_dedupe_evicted_total") > 0.0);
+    assert_eq!(put("1999", "hooks.example.com").outcome(), "duplicate", "the newest is remembered");
+    assert_eq!(put("0", "hooks.example.com").outcome(), "accepted", "the oldest is forgotten");
+    assert!(gateway.log_lines().iter().any(|line| line.contains(" info request ")), "no text lines");
+}

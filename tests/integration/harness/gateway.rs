@@ -125,6 +125,15 @@ impl Setup {
     }
 }
 
+/// A line of `log.format = "text"`: `TIME LEVEL MSG KEY=VALUE …`.
+fn fields_of_text(line: &str) -> Value {
+    let fields = line.split(' ').filter_map(|word| word.split_once('='));
+    let mut fields: serde_json::Map<_, _> =
+        fields.map(|(key, value)| (key.to_owned(), value.trim_matches('"').into())).collect();
+    fields.insert("msg".to_owned(), line.split(' ').nth(2).into());
+    Value::Object(fields)
+}
+
 fn collect(stream: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
     let log = Arc::clone(log);
     std::thread::spawn(move || {
@@ -167,7 +176,7 @@ impl Gateway {
 
     /// `{"msg":"listening","listener":"…","address":"127.0.0.1:PORT"}`
     fn learn_address(&mut self, line: &str) {
-        let Ok(json) = serde_json::from_str::<Value>(line) else { return };
+        let json = serde_json::from_str::<Value>(line).unwrap_or_else(|_| fields_of_text(line));
         if json["msg"] != "listening" {
             return;
         }

@@ -6,6 +6,10 @@
 //! about every reading, and where readings depend on the order in which an app does things (`..` together with anything
 //! else of the above) it does not try to list them: such a path says yes to all. Browsers and HTTP libraries resolve
 //! `..` before they send.
+//!
+//! Web servers rewrite, too: what stands behind a script (`/index.php/hooks`, RFC 3875 §4.1.5 `PATH_INFO`) is the path
+//! that a PHP or CGI app routes on, and ASP.NET takes a cookieless session, `/(S(…))`, out of a path before anything
+//! sees it.
 
 use super::{hex_value, normalise};
 
@@ -26,11 +30,13 @@ pub fn fold(path: &str) -> Option<String> {
 /// Whether `is_reserved` says yes to any of the forms in which some app might read `path`; also yes where they cannot
 /// be listed. The forms are as [`fold`] writes them.
 pub fn may_be_read_as(path: &str, is_reserved: impl Fn(&str) -> bool) -> bool {
+    let as_written =
+        |reading: &str| is_reserved(trim_slash(reading)) || reserved_without_suffix(reading, &is_reserved);
+    let check = |reading: &str| as_written(reading) || reserved_when_rewritten(reading, &as_written);
     if is_plain(path.as_bytes()) {
-        return is_reserved(trim_slash(path)) || reserved_without_suffix(path, &is_reserved);
+        return check(path);
     }
     let loose = Loose::read(path);
-    let check = |reading: &str| is_reserved(reading) || reserved_without_suffix(reading, &is_reserved);
     if loose.undecodable {
         return true;
     }
@@ -89,6 +95,47 @@ fn reserved_without_suffix(reading: &str, is_reserved: &impl Fn(&str) -> bool) -
     // A name that is nothing but a suffix is a dotfile's.
     let named = |path: &str| !path.ends_with('/') && is_reserved(path);
     (undotted.len() < reading.len() && named(undotted)) || stem.is_some_and(named)
+}
+
+/// What ends the name of a script that hands the rest of the path to an app.
+const SCRIPTS: [&str; 8] = [".php", ".phtml", ".cgi", ".fcgi", ".pl", ".py", ".rb", ".dll"];
+
+/// Whether `reading`, all in lower case, is reserved behind a script or without its sessions.
+fn reserved_when_rewritten(reading: &str, is_reserved: &impl Fn(&str) -> bool) -> bool {
+    // Nearly every path has neither.
+    if memchr::memchr2(b'.', b'(', reading.as_bytes()).is_none() {
+        return false;
+    }
+    let behind_script = |path: &str| {
+        path.match_indices('/').any(|(slash, _)| {
+            path.split_at_checked(slash).is_some_and(|(before, rest)| {
+                SCRIPTS.iter().any(|script| before.ends_with(script)) && is_reserved(rest)
+            })
+        })
+    };
+    behind_script(reading)
+        || without_sessions(reading).is_some_and(|bare| is_reserved(&bare) || behind_script(&bare))
+}
+
+/// `path` without its `/(S(…))`, `/(A(…)F(…))` and the like; `None` where it has none.
+fn without_sessions(path: &str) -> Option<String> {
+    let (mut bare, mut rest, mut found) = (String::new(), path, false);
+    while let Some((before, session)) = rest.split_once("/(") {
+        bare.push_str(before);
+        let is_session = matches!(session.as_bytes(), [b'a' | b'f' | b's', b'(', ..]);
+        match session.split_once("))").filter(|(tickets, _)| is_session && !tickets.contains('/')) {
+            Some((_, after)) => {
+                found = true;
+                rest = after;
+            }
+            None => {
+                bare.push_str("/(");
+                rest = session;
+            }
+        }
+    }
+    bare.push_str(rest);
+    found.then_some(bare)
 }
 
 fn without_first(reading: &str) -> Option<&str> {

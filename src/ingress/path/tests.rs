@@ -92,6 +92,19 @@ fn every_lenient_spelling_is_seen() {
         "/hooks%u002fgithub",
         "/hoo%E2%84%AAs/github",
         "/hook%c5%bf/github",
+        "/index.php/hooks/github",
+        "/index.php/hooks/github/",
+        "/public/INDEX.PHP//hooks/./github",
+        "/index%2ephp/hooks/github.json",
+        "/index.php;x/hooks/github",
+        "/x/../index.php/hooks/github",
+        "/a.php/b.cgi/hooks/github",
+        "/cgi-bin/app.cgi/hooks/github",
+        "/(S(x))/hooks/github",
+        "/(A(x)F(y))/hooks/github/",
+        "/hooks/(s(x))/git/(s(y))hub",
+        "/%28S(x))/hooks/github",
+        "/(S(x))/index.php/hooks/github",
     ] {
         assert!(read_as(path, "/hooks/github"), "{path}");
     }
@@ -116,6 +129,14 @@ fn ordinary_paths_of_an_app_stay_what_they_are() {
         "/hooks/.github",
         "/hooks/github/.json",
         "/hooks/github/a.json",
+        "/v1.0/hooks/github",
+        "/index.php",
+        "/index.php/hooks",
+        "/index.phpx/hooks/github",
+        "/(s(x)/hooks/github",
+        "/(x(y))/hooks/github",
+        "/a(s(x))/hooks/github",
+        "/((((((((",
     ] {
         assert!(!read_as(path, "/hooks/github"), "{path}");
     }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
+use super::chunked::{Decoder, Piece};
 use super::front::Reply;
 
 /// A client's socket.
@@ -88,6 +89,7 @@ pub(super) struct Loan {
     home: Mutex<Option<Returned>>,
     date: Mutex<Option<Bytes>>,
     idle: AtomicBool,
+    broken: OnceLock<&'static str>,
     reply: Mutex<Option<Reply>>,
 }
 
@@ -110,6 +112,11 @@ impl Loan {
     /// Whether the exchange ended because nothing moved for too long.
     pub(super) fn was_idle(&self) -> bool {
         self.idle.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong with the framing of the body, if anything is.
+    pub(super) fn broken(&self) -> Option<&'static str> {
+        self.broken.get().copied()
     }
 
     /// Leaves the answer to be given in place of the app's.
@@ -138,6 +145,8 @@ pub(super) struct Lent {
     loan: Arc<Loan>,
     /// Bytes of the body that are still on the wire; `None` = unknown (chunked, an upgrade).
     left: Option<u64>,
+    /// Follows a chunked body: pingora reads chunks that other readers end elsewhere.
+    chunks: Option<Decoder>,
     early: BytesMut,
     idle_timeout: Duration,
     last: Instant,
@@ -158,6 +167,7 @@ impl Lent {
             socket: Some(socket),
             loan: Arc::clone(&loan),
             left,
+            chunks: None,
             early,
             idle_timeout,
             last: Instant::now(),
@@ -165,6 +175,17 @@ impl Lent {
             head: Bytes::new(),
         };
         (lent, loan)
+    }
+
+    /// Refuses a chunked body whose framing is not what RFC 9112 §7.1 says; `first` is what of it was read before.
+    ///
+    /// # Errors
+    /// `first` is broken already.
+    pub(super) fn check_chunks(&mut self, first: &[u8]) -> Result<(), &'static str> {
+        let mut decoder = Decoder::new();
+        follow(&mut decoder, first)?;
+        self.chunks = Some(decoder);
+        Ok(())
     }
 
     fn socket(&mut self) -> io::Result<&mut Socket> {
@@ -209,6 +230,17 @@ impl Lent {
     }
 }
 
+/// Takes `bytes` of a chunked body into account; what stands behind its end is not looked at.
+fn follow(chunks: &mut Decoder, mut bytes: &[u8]) -> Result<(), &'static str> {
+    while !bytes.is_empty() {
+        match chunks.next(bytes)? {
+            Piece::End => break,
+            Piece::Data(read) | Piece::Framing(read) => bytes = bytes.get(read..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.take() {
@@ -250,6 +282,11 @@ impl AsyncRead for Lent {
                 let read = buffer.filled().len().saturating_sub(before) as u64;
                 this.left = this.left.map(|left| left.saturating_sub(read));
                 this.last = Instant::now();
+                let fresh = buffer.filled().get(before..).unwrap_or_default();
+                if let Some(Err(broken)) = this.chunks.as_mut().map(|chunks| follow(chunks, fresh)) {
+                    let _ = this.loan.broken.set(broken);
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                }
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

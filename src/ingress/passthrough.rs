@@ -85,11 +85,20 @@ impl<F: Front> Session<F> {
             Framing::Chunked => None,
         };
         let mut prefix = forward::head_for_app(&head, &passage, here);
-        prefix.extend_from_slice(&self.buffer.split_to(here));
+        let first = self.buffer.split_to(here);
+        prefix.extend_from_slice(&first);
         let early = std::mem::take(&mut self.buffer);
         let form = Form::from(&head);
         let idle = passage.settings.idle_timeout;
-        let (lent, loan) = Lent::new(socket, left, early, idle);
+        let (mut lent, loan) = Lent::new(socket, left, early, idle);
+        if head.framing() == Framing::Chunked
+            && let Err(broken) = lent.check_chunks(&first)
+        {
+            drop(lent);
+            self.socket = loan.take_back().map(|returned| returned.socket);
+            let fault = Fault::Malformed(broken);
+            return self.refuse(fault, head.started(), Some(&head), Some(&passage.ticket)).await;
+        }
         let mut session = ServerSession::new_http1(Box::new(lent));
         session.set_pipelined_prefix(prefix);
         // Idleness is watched by what was lent: reads of a long download, or writes of a long upload, may pause.
@@ -360,6 +369,9 @@ fn fault_of<T>(error: &Error, errand: &Errand<T>, body_done: bool) -> Option<Fau
         ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HTTPStatus, InvalidCert,
         ReadError, ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
+    if let Some(broken) = errand.loan.broken() {
+        return Some(Fault::Malformed(broken));
+    }
     if errand.loan.was_idle() {
         return Some(if body_done { Fault::UpstreamTimeout } else { Fault::SlowBody });
     }

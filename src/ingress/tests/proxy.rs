@@ -102,6 +102,32 @@ async fn pipelined_requests_stay_apart() {
 }
 
 #[tokio::test]
+async fn chunks_that_readers_end_in_different_places_are_refused() {
+    let (bed, app) = with_app().await;
+    for body in ["2;\nxx\r\nab\r\n0\r\n\r\n", "2 \r\nab\r\n0\r\n\r\n", "\r\n\r\n"] {
+        for late in [false, true] {
+            let mut client = bed.client().await;
+            let head = "POST /app/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+            if late {
+                client.send(head).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                client.send(body).await;
+            } else {
+                client.send(format!("{head}{body}")).await;
+            }
+            let answer = client.answer().await;
+            assert_eq!(answer.status, 400, "{body:?}, late: {late}");
+        }
+    }
+    let mut client = bed.client().await;
+    client
+        .send("POST /app/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n0\r\nA: b\r\n\r\n")
+        .await;
+    assert_eq!(client.answer().await.text(), "2 195", "extensions and trailers are sound");
+    assert!(!app.heads.lock().is_empty());
+}
+
+#[tokio::test]
 async fn a_body_that_comes_late_and_the_next_request_stay_apart() {
     let (bed, _app) = with_app().await;
     let mut client = bed.client().await;

@@ -254,8 +254,13 @@ async fn beside(
 /// How many events went back. Newest first, and each once: one that dies again meanwhile is behind the cursor.
 fn replay_dead(buffer: &Buffer, choice: &Choice) -> usize {
     let mut count = 0;
+    let requeue = |id| match &choice.filter.destination {
+        // What is dead elsewhere, too, stays there.
+        Some(destination) => buffer.requeue_dead_at(id, destination),
+        None => buffer.requeue_dead(id),
+    };
     each_page(buffer, choice, |view| {
-        if choice.dry_run || buffer.requeue_dead(view.event.id) {
+        if choice.dry_run || requeue(view.event.id) {
             count += 1;
         }
     });

@@ -83,10 +83,17 @@ impl Buffer {
     }
 
     /// Puts the event back into the lanes where it is dead, with a fresh budget of attempts; `false` where it is
-    /// dead nowhere. This is a provider's "Resend" and the operator's replay of a dead letter.
+    /// dead nowhere, or the buffer is closed. This is a provider's "Resend" and the operator's replay of a dead letter.
     pub fn requeue_dead(&self, id: EventId) -> bool {
         match self {
-            Self::Memory(buffer) => buffer.requeue_dead(id),
+            Self::Memory(buffer) => buffer.requeue_dead(id, None),
+        }
+    }
+
+    /// As [`Buffer::requeue_dead`], in the lane of `destination` alone.
+    pub fn requeue_dead_at(&self, id: EventId, destination: &str) -> bool {
+        match self {
+            Self::Memory(buffer) => buffer.requeue_dead(id, Some(destination)),
         }
     }
 
@@ -117,7 +124,7 @@ impl Buffer {
     /// fresh budget of attempts. How many destinations that are; `None` where the event is unknown.
     ///
     /// # Errors
-    /// No room (a delivered event counts again): nothing changed.
+    /// No room (a delivered event counts again), or stopping: nothing changed.
     pub fn replay(&self, id: EventId) -> Result<Option<usize>, KeepError> {
         match self {
             Self::Memory(buffer) => buffer.replay(id),

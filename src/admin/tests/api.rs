@@ -157,6 +157,21 @@ fn the_dead_are_listed_replayed_and_dropped() {
 }
 
 #[test]
+fn a_replay_for_one_destination_leaves_the_dead_letters_of_the_others() {
+    let house = house();
+    house.keep(event(1), &["app", "billing"]);
+    house.settle("app", GONE, 410);
+    house.settle("billing", GONE, 410);
+    let one = house.post("/api/v1/dead/replay", "{\"destination\":\"billing\"}").json();
+    assert_eq!(one["replayed"], 1);
+    assert!(house.buffer.lane("app").take(1).is_empty(), "nobody asked for it to go there again");
+    assert_eq!(house.buffer.lane("billing").take(1).len(), 1);
+    assert_eq!(house.buffer.stats().dead_events, 1);
+    assert_eq!(house.post("/api/v1/dead/replay", "").json()["replayed"], 1);
+    assert_eq!((house.buffer.lane("app").take(1).len(), house.buffer.stats().dead_events), (1, 0));
+}
+
+#[test]
 fn all_dead_letters_go_back_also_over_many_pages() {
     let house = house();
     for number in 0..1200 {

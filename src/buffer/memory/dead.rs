@@ -15,8 +15,12 @@ use crate::event::EventId;
 pub(super) type Told = Vec<Arc<LaneSignal>>;
 
 impl State {
-    /// Puts `id` back, with a fresh budget, where it is dead. It is charged there already: there is always room.
-    pub(super) fn requeue_dead(&mut self, id: EventId) -> Told {
+    /// Puts `id` back, with a fresh budget, where it is dead, or at `only` this destination. It is charged there
+    /// already: there is always room. Once the buffer is closed, nowhere: the lanes may have ended.
+    pub(super) fn requeue_dead(&mut self, id: EventId, only: Option<&str>) -> Told {
+        if self.closed {
+            return Told::new();
+        }
         let Some(stored) = self.events.get_mut(&id.seq()).filter(|stored| stored.event.id == id) else {
             return Told::new();
         };
@@ -24,12 +28,15 @@ impl State {
         let mut told = Told::new();
         for place in stored.places.iter_mut().filter(|place| matches!(place.state, At::Dead(_))) {
             let Some(lane) = self.lanes.get_mut(place.lane as usize) else { continue };
+            if only.is_some_and(|name| *name != *lane.signal.name) {
+                continue;
+            }
             lane.dead -= 1;
             renew(place);
             lane.push_fresh(id.seq(), size);
             told.push(Arc::clone(&lane.signal));
         }
-        if !told.is_empty() {
+        if !told.is_empty() && !stored.is_dead_somewhere() {
             self.dead -= size;
         }
         told
@@ -37,6 +44,9 @@ impl State {
 
     /// Sends `id` again wherever it is dead or delivered; `None` where it is unknown.
     pub(super) fn replay(&mut self, id: EventId) -> Result<Option<Told>, KeepError> {
+        if self.closed {
+            return Err(KeepError::ShuttingDown);
+        }
         let Some(stored) = self.events.get_mut(&id.seq()).filter(|stored| stored.event.id == id) else {
             return Ok(None);
         };
@@ -57,7 +67,7 @@ impl State {
             lane.push_fresh(id.seq(), holding.size);
             told.push(Arc::clone(&lane.signal));
         }
-        told.append(&mut self.requeue_dead(id));
+        told.append(&mut self.requeue_dead(id, None));
         Ok(Some(told))
     }
 

@@ -106,8 +106,8 @@ impl MemoryBuffer {
         Ok(passed)
     }
 
-    pub(super) fn requeue_dead(&self, id: EventId) -> bool {
-        let told = self.state.lock().requeue_dead(id);
+    pub(super) fn requeue_dead(&self, id: EventId, only: Option<&str>) -> bool {
+        let told = self.state.lock().requeue_dead(id, only);
         told.iter().for_each(|signal| signal.added());
         !told.is_empty()
     }

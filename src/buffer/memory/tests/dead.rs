@@ -142,3 +142,14 @@ fn dropping_reaches_all_of_a_long_buffer() {
     assert_eq!(rig.buffer.drop_dead(&EventFilter::default()), 3000);
     assert_eq!(rig.buffer.stats().events, 0);
 }
+
+#[test]
+fn nothing_is_replayed_into_a_buffer_that_is_closed() {
+    let rig = Rig::new(100, &["app"]);
+    let (done, gone) = (delivered(&rig, &["app"]), dead(&rig, &["app"]));
+    rig.buffer.close();
+    assert_eq!(rig.buffer.replay(done), Err(KeepError::ShuttingDown));
+    assert_eq!(rig.buffer.replay(gone), Err(KeepError::ShuttingDown));
+    assert!(!rig.buffer.requeue_dead(gone), "its lane may have ended");
+    assert_eq!(rig.buffer.stats().dead_events, 1);
+}

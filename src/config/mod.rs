@@ -199,7 +199,7 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
     root.done();
     let (buffer, admin) = (buffer?, admin?);
     Some(Config {
-        restart: restart::Fixed::new(server.listen, server.long, server.options.workers, &buffer, &admin),
+        restart: restart::Fixed::new(server.listen, server.long, server.options.workers, &buffer, &admin, log),
         server: server.settings?,
         routes,
         destinations: destinations.into_values().filter_map(|read| read.settings).collect(),

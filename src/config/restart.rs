@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::admin::{AdminListen, AdminSettings};
 use crate::buffer::{BufferSettings, Store};
 use crate::ingress::Listener;
+use crate::observe::LogOptions;
 
 /// What was bound, opened or started with the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +15,11 @@ pub(super) struct Fixed {
     workers: usize,
     store: Store,
     path: PathBuf,
+    max_events: u64,
+    max_bytes: u64,
     admin: AdminListen,
     metrics: Option<String>,
+    log: LogOptions,
 }
 
 impl Fixed {
@@ -25,6 +29,7 @@ impl Fixed {
         workers: usize,
         buffer: &BufferSettings,
         admin: &AdminSettings,
+        log: LogOptions,
     ) -> Self {
         Self {
             listen,
@@ -32,8 +37,11 @@ impl Fixed {
             workers,
             store: buffer.store,
             path: buffer.path.clone(),
+            max_events: buffer.max_events,
+            max_bytes: buffer.max_bytes,
             admin: admin.listen.clone(),
             metrics: admin.metrics_listen.clone(),
+            log,
         }
     }
 
@@ -44,8 +52,12 @@ impl Fixed {
             ("server.workers", self.workers != new.workers),
             ("buffer.store", self.store != new.store),
             ("buffer.path", self.path != new.path),
+            ("buffer.max_events", self.max_events != new.max_events),
+            ("buffer.max_bytes", self.max_bytes != new.max_bytes),
             ("admin.listen", self.admin != new.admin),
             ("metrics.listen", self.metrics != new.metrics),
+            ("log.level", self.log.level != new.log.level),
+            ("log.format", self.log.format != new.log.format),
         ]
         .into_iter()
         .filter_map(|(key, changed)| changed.then_some(key))

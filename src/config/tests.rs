@@ -232,7 +232,15 @@ fn keys_that_need_a_restart_are_named() {
     let old = right(PASS_THROUGH);
     let restarts = |text: &str| Config::needs_restart(&old, &right(&format!("{text}\n{PASS_THROUGH}")));
     assert_eq!(restarts(""), [""; 0]);
-    assert_eq!(restarts("[server]\nmax_body = \"2MiB\"\n[log]\nlevel = \"debug\""), [""; 0]);
+    assert_eq!(restarts("[server]\nmax_body = \"2MiB\""), [""; 0]);
+    assert_eq!(
+        restarts("[buffer]\nmax_events = 7\nmax_bytes = \"1MiB\""),
+        ["buffer.max_events", "buffer.max_bytes"]
+    );
+    assert_eq!(
+        restarts("[log]\nlevel = \"debug\"\nformat = \"text\""),
+        ["log.level", "log.format"]
+    );
     assert_eq!(
         restarts("[server]\nlisten = [\"127.0.0.1:1\"]\nworkers = 2"),
         ["server.listen", "server.workers"]

@@ -9,6 +9,8 @@ mod reload;
 mod rooms;
 mod state_dir;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::io::Write as _;
@@ -125,24 +127,25 @@ async fn serve(rooms: Arc<Rooms>, reloader: Arc<Reloader>, mut signals: Signals)
     notify::ready();
     let mut look = tokio::time::interval(SECRETS_LOOKED_AT_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
+    let code = loop {
+        let reload = tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Stop => break,
-                Asked::Reload => {
-                    notify::reloading();
-                    // The outcome is in the log, and in the admin API's status.
-                    let _ = reloader.reload().await;
-                    notify::ready();
-                }
+                Asked::Stop => break ExitCode::SUCCESS,
+                Asked::Reload => true,
             },
-            _ = look.tick() => reloader.look_at_secrets().await,
-            error = rooms.door_closed() => return failed(&error),
+            _ = look.tick() => false,
+            // What was accepted is delivered all the same.
+            error = rooms.door_closed() => break failed(&error),
+        };
+        // A file system that does not answer holds up a reload, and no stop.
+        tokio::select! {
+            () = read_again(&reloader, reload) => {}
+            () = signals.stop() => break ExitCode::SUCCESS,
         }
-    }
+    };
     notify::stopping();
     tokio::select! {
-        () = stop::stop(&rooms) => ExitCode::SUCCESS,
+        () = stop::stop(&rooms) => code,
         () = signals.stop() => {
             tracing::warn!("a second signal: stopping at once, without waiting for what is in flight");
             ExitCode::FAILURE
@@ -150,7 +153,18 @@ async fn serve(rooms: Arc<Rooms>, reloader: Arc<Reloader>, mut signals: Signals)
     }
 }
 
-#[derive(PartialEq, Eq)]
+/// The whole configuration, or the secrets alone.
+async fn read_again(reloader: &Arc<Reloader>, whole: bool) {
+    if whole {
+        notify::reloading();
+        // The outcome is in the log, and in the admin API's status.
+        let _ = reloader.reload().await;
+        notify::ready();
+    } else {
+        reloader.look_at_secrets().await;
+    }
+}
+
 enum Asked {
     Stop,
     Reload,
@@ -173,14 +187,17 @@ impl Signals {
 
     async fn next(&mut self) -> Asked {
         tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reload,
         }
     }
 
-    /// The next signal that asks for a stop; a reload during a stop is nothing.
+    /// The next signal that asks for a stop. One that asks for a reload waits for [`Self::next`].
     async fn stop(&mut self) {
-        while self.next().await != Asked::Stop {}
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

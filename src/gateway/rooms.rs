@@ -190,9 +190,7 @@ impl Rooms {
         let ingress = Arc::clone(&self.ingress);
         let serving =
             tokio::spawn(async move { door.run(bound, stop, ingress.server().drain_timeout).await });
-        if let Ok(mut slot) = self.serving.try_lock() {
-            *slot = Some(serving);
-        }
+        *self.serving.lock().await = Some(serving);
         self.readiness.set_bound();
         for address in &self.listeners {
             tracing::info!(listener = "server", address, "listening");
@@ -213,10 +211,16 @@ impl Rooms {
         self.stop.send_replace(true);
     }
 
-    /// Returns when the front door is closed, with the reason where nobody asked it to.
+    /// Ends the front door as a panic in it would.
+    #[cfg(test)]
+    pub(super) fn break_door(&self) {
+        self.serving.try_lock().unwrap().as_ref().unwrap().abort();
+    }
+
+    /// Returns when the front door is closed, once with the reason where nobody asked it to.
     pub(super) async fn door_closed(&self) -> String {
         let mut serving = self.serving.lock().await;
-        let Some(handle) = serving.as_mut() else { return std::future::pending().await };
+        let Some(handle) = serving.as_mut() else { return String::new() };
         let ended = handle.await;
         *serving = None;
         match ended {

@@ -98,6 +98,22 @@ fn sigterm_answers_what_is_in_flight_and_says_first_that_it_is_not_ready() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_a_reload_that_hangs() {
+    let app = App::start();
+    let mut gateway = Setup::new(&routes(&app, "s")).start();
+    event("s", "1").send(&gateway).assert_accepted();
+    app.wait_for(1);
+    // A pipe that nobody writes to stands for a file system that does not answer.
+    std::fs::remove_file(gateway.config()).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, gateway.config(), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    gateway.signal(Signal::HUP);
+    // The API's reload waits for the other one, so the answer to this says nothing; the first must have begun.
+    std::thread::sleep(Duration::from_millis(200));
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait_for_exit(SOON).success());
+}
+
+#[test]
 fn sighup_takes_up_new_routes_and_secrets() {
     let app = App::start();
     let mut gateway = Setup::new(&routes(&app, "old")).start();

@@ -187,9 +187,7 @@ impl Rooms {
         self.readiness.set_loaded();
         let bound = std::mem::take(&mut *self.bound.lock());
         let (door, stop) = (Arc::clone(&self.door), self.stop.subscribe());
-        let ingress = Arc::clone(&self.ingress);
-        let serving =
-            tokio::spawn(async move { door.run(bound, stop, ingress.server().drain_timeout).await });
+        let serving = tokio::spawn(async move { door.run(bound, stop).await });
         *self.serving.lock().await = Some(serving);
         self.readiness.set_bound();
         for address in &self.listeners {

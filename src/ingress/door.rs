@@ -87,7 +87,7 @@ impl<F: Front> Door<F> {
 
     /// Accepts on `listeners` and serves until `stop` becomes `true`. Then no more is accepted, idle connections are
     /// closed, requests in flight are answered with `connection: close`; returns when all connections are gone, or
-    /// after `drain`, with the number of those that were cut.
+    /// after `drain_timeout` as it is then, with the number of those that were cut.
     ///
     /// Runs on the current runtime; dropped, it cuts its connections.
     ///
@@ -97,7 +97,6 @@ impl<F: Front> Door<F> {
         &self,
         listeners: Vec<Bound>,
         mut stop: watch::Receiver<bool>,
-        drain: Duration,
     ) -> io::Result<usize> {
         let accepting = listeners.into_iter().map(Bound::into_accepting).collect::<io::Result<Vec<_>>>()?;
         let mut connections = JoinSet::new();
@@ -114,6 +113,7 @@ impl<F: Front> Door<F> {
         drop(accepting);
         self.shared.stop.send_replace(true);
         self.shared.registry.stop();
+        let drain = self.shared.settings.load().drain_timeout;
         let all_gone = async { while connections.join_next().await.is_some() {} };
         let in_time = tokio::time::timeout(drain, all_gone).await.is_ok();
         let cut = if in_time { 0 } else { connections.len() };

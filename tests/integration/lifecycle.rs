@@ -114,6 +114,23 @@ fn a_stop_does_not_wait_for_a_reload_that_hangs() {
 }
 
 #[test]
+fn a_reloaded_drain_timeout_holds_for_the_front_door_too() {
+    let app = App::start();
+    app.always(Reply::ok().after(Duration::from_millis(800)));
+    let waiting = routes(&app, "s").replace("deliver_to", "ack = \"delivered\"\ndeliver_to");
+    let mut gateway = Setup::new(&waiting).server("drain_timeout = \"50ms\"").start();
+    let text = std::fs::read_to_string(gateway.config()).unwrap();
+    std::fs::write(gateway.config(), text.replace("\"50ms\"\n\n[admin]", "\"9s\"\n\n[admin]")).unwrap();
+    gateway.cli(&["reload"]).ok();
+    let mut connection = gateway.connect();
+    connection.write(&event("s", "1").bytes());
+    app.wait_for(1);
+    gateway.signal(Signal::TERM);
+    connection.read().assert_accepted();
+    assert!(gateway.wait_for_exit(SOON).success());
+}
+
+#[test]
 fn sighup_takes_up_new_routes_and_secrets() {
     let app = App::start();
     let mut gateway = Setup::new(&routes(&app, "old")).start();

@@ -172,7 +172,7 @@ pub(super) fn door_with(change: impl FnOnce(&mut ServerOptions), proxy: ProxySet
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn({
         let door = door.clone();
-        async move { door.run(vec![bound], stopped, Duration::from_secs(5)).await }
+        async move { door.run(vec![bound], stopped).await }
     });
     Bed { front, door, address, stop, running }
 }

@@ -432,12 +432,14 @@ async fn a_stop_cuts_at_its_deadline() {
     let address = bound.local_addr().expect("an address");
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let door = bed.door.clone();
-    let running =
-        tokio::spawn(async move { door.run(vec![bound], stopped, Duration::from_millis(100)).await });
+    let running = tokio::spawn(async move { door.run(vec![bound], stopped).await });
     let mut other =
         Client { stream: tokio::net::TcpStream::connect(address).await.expect("connected"), buffer: vec![] };
     other.send(post("/hook/wait", "x")).await;
     until(|| bed.front.waiting.load(Ordering::SeqCst) == 2).await;
+    // The bound that counts is the one in force when the stop comes.
+    let options = ServerOptions { drain_timeout: Duration::from_millis(100), ..ServerOptions::default() };
+    bed.door.set_settings(crate::ingress::ServerSettings::new(options).expect("valid"));
     stop.send(true).expect("running");
     assert_eq!(soon(running).await.expect("no panic").expect("ran"), 1);
     other.closed().await;
@@ -468,7 +470,7 @@ async fn a_unix_socket_is_a_door_too() {
     let bed = door();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let door = bed.door.clone();
-    let running = tokio::spawn(async move { door.run(vec![bound], stopped, Duration::from_secs(5)).await });
+    let running = tokio::spawn(async move { door.run(vec![bound], stopped).await });
     let stream = tokio::net::UnixStream::connect(&path).await.expect("connected");
     let mut client = Client { stream, buffer: Vec::new() };
     assert_eq!(client.ask(post("/hook", "abc")).await.text(), "POST 3");

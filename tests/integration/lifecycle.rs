@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{App, Gateway, Reply, SOON, Setup, Signed, hooklatch, wait_until};
+use crate::harness::{App, Gateway, Reply, SOON, Setup, Signed, hooklatch, wait_for, wait_until};
 
 const ROUTES: &str = r#"
 [routes.github]
@@ -99,18 +99,24 @@ fn sigterm_answers_what_is_in_flight_and_says_first_that_it_is_not_ready() {
 
 #[test]
 fn a_stop_does_not_wait_for_a_reload_that_hangs() {
+    use std::os::unix::fs::OpenOptionsExt;
     let app = App::start();
-    let mut gateway = Setup::new(&routes(&app, "s")).start();
-    event("s", "1").send(&gateway).assert_accepted();
-    app.wait_for(1);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, "s").unwrap();
+    let toml = routes(&app, "s").replace("{ value = \"s\" }", &format!("{{ file = {path:?} }}"));
+    let mut gateway = Setup::new(&toml).start();
     // A pipe that nobody writes to stands for a file system that does not answer.
-    std::fs::remove_file(gateway.config()).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, gateway.config(), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    gateway.signal(Signal::HUP);
-    // The API's reload waits for the other one, so the answer to this says nothing; the first must have begun.
-    std::thread::sleep(Duration::from_millis(200));
+    std::fs::remove_file(&path).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut pipe = std::fs::OpenOptions::new();
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    pipe.write(true).custom_flags(nonblocking);
+    // Nobody but a reader lets a writer in that does not wait.
+    let held = wait_for("the secret is being read", SOON, || pipe.open(&path).ok());
     gateway.signal(Signal::TERM);
     assert!(gateway.wait_for_exit(SOON).success());
+    drop(held);
 }
 
 #[test]

@@ -39,19 +39,22 @@ fn event() -> Event {
     }
 }
 
+fn configuration(folder: &Path, app: &str, route: &str) -> String {
+    format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\ndrain_timeout = \"10s\"\n[admin]\nlisten = \"\"\n\
+         [buffer]\nstore = \"memory\"\npath = \"{}\"\n\
+         [routes.in]\npath = \"/in\"\n{route}\ndedupe = false\ndeliver_to = [\"app\"]\n\
+         [destinations.app]\nurl = \"{app}\"\n",
+        folder.join("data").display(),
+    )
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_front_door_that_breaks_down_does_not_take_accepted_events_with_it() {
     let (answer, answered) = mpsc::channel();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hooklatch.toml");
-    let text = format!(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\ndrain_timeout = \"10s\"\n[admin]\nlisten = \"\"\n\
-         [buffer]\nstore = \"memory\"\npath = \"{}\"\n\
-         [routes.in]\npath = \"/in\"\nverify = \"none\"\ndedupe = false\ndeliver_to = [\"app\"]\n\
-         [destinations.app]\nurl = \"http://{}\"\n",
-        folder.path().join("data").display(),
-        app(answered),
-    );
+    let text = configuration(folder.path(), &format!("http://{}", app(answered)), "verify = \"none\"");
     let clock = Clock::system();
     let mut secrets = SecretStore::new(clock.clone());
     let environment = crate::config::Environment::of_process();
@@ -69,4 +72,25 @@ async fn a_front_door_that_breaks_down_does_not_take_accepted_events_with_it() {
     let code = tokio::time::timeout(Duration::from_secs(8), served).await.unwrap().unwrap();
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
     assert_eq!((kept.stats().events, kept.stats().history_events), (0, 1), "delivered before the end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_changes_while_the_gateway_starts_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, file) = (folder.path().join("hooklatch.toml"), folder.path().join("secret"));
+    let route = "provider = \"github\"\nsecrets = [{ file = \"secret\" }]";
+    let text = configuration(folder.path(), "http://127.0.0.1:9", route);
+    std::fs::write(&file, "old").unwrap();
+    let clock = Clock::manual(crate::clock::Millis(1000));
+    let mut secrets = SecretStore::new(clock.clone());
+    let environment = crate::config::Environment::of_process();
+    let config = Config::parse(&path, &text, &mut secrets, &environment).unwrap();
+    std::fs::write(&file, "rotated").unwrap();
+    clock.advance(Duration::from_secs(1));
+
+    let tools = rooms::Tools { clock, metrics: Metrics::new(), log: EventLog::off() };
+    let (_rooms, reloader, _signals) = start(config, &path, text, secrets, tools).await.unwrap();
+    reloader.look_at_secrets().await;
+    let loaded: Vec<_> = reloader.secrets().iter().map(|used| used.loaded_at.0).collect();
+    assert_eq!(loaded, [2000]);
 }

@@ -55,7 +55,7 @@ pub use catalog::Catalog;
 pub use environment::Environment;
 pub use provider_file::read_provider;
 pub use report::{Diagnostic, Report, Severity};
-pub use secrets::{SecretStore, SecretUse};
+pub use secrets::{SecretStore, SecretUse, Stamp};
 
 use source::Source;
 use walk::{Problem, Scope, Table, Walk};
@@ -199,7 +199,14 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
     root.done();
     let (buffer, admin) = (buffer?, admin?);
     Some(Config {
-        restart: restart::Fixed::new(server.listen, server.long, server.options.workers, &buffer, &admin, log),
+        restart: restart::Fixed::new(
+            server.listen,
+            server.long,
+            server.options.workers,
+            &buffer,
+            &admin,
+            log,
+        ),
         server: server.settings?,
         routes,
         destinations: destinations.into_values().filter_map(|read| read.settings).collect(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use super::schema;
 use super::walk::{Table, Value};
@@ -26,6 +27,18 @@ pub struct SecretStore {
 struct Held {
     secret: Secret,
     loaded_at: Millis,
+    /// Of its file, taken before it was read: whatever changes from then on is seen as a change.
+    stamp: Stamp,
+}
+
+/// What tells that a file is not the one it was: when it changed, its size and its number. `None` where there is no
+/// file.
+pub type Stamp = Option<(SystemTime, u64, u64)>;
+
+fn stamp(source: &Source) -> Stamp {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::metadata(source.path()?).ok()?;
+    Some((file.modified().ok()?, file.len(), file.ino()))
 }
 
 impl SecretStore {
@@ -42,13 +55,23 @@ impl SecretStore {
         Self { read: false, ..Self::new(Clock::system()) }
     }
 
-    /// The files behind the secrets of the last configuration that loaded: when one changes, load again.
+    /// The files behind the secrets as they were when they were read, in order of path.
     #[must_use]
-    pub fn paths(&self) -> Vec<PathBuf> {
-        let mut paths: Vec<PathBuf> = self.held.keys().filter_map(Source::path).collect();
-        paths.sort();
-        paths.dedup();
-        paths
+    pub fn stamps_when_read(&self) -> Vec<(PathBuf, Stamp)> {
+        self.stamps(|_, held| held.stamp)
+    }
+
+    /// The same files as they are now: where this differs, load again.
+    #[must_use]
+    pub fn stamps_now(&self) -> Vec<(PathBuf, Stamp)> {
+        self.stamps(|source, _| stamp(source))
+    }
+
+    fn stamps(&self, of: impl Fn(&Source, &Held) -> Stamp) -> Vec<(PathBuf, Stamp)> {
+        let stamped = |(source, held): (&Source, &Held)| Some((source.path()?, of(source, held)));
+        let mut stamps: Vec<_> = self.held.iter().filter_map(stamped).collect();
+        stamps.sort();
+        stamps
     }
 
     /// Whether sources are read at all.
@@ -70,14 +93,15 @@ impl SecretStore {
         }
         let now = self.clock.now();
         let old = self.held.get(source);
+        let stamp = stamp(source);
         let (held, kept) = match source.load() {
             Ok(secret) => {
                 let same = old.filter(|old| old.secret.matches(secret.expose()));
                 let loaded_at = same.map_or(now, |old| old.loaded_at);
-                (Held { secret, loaded_at }, None)
+                (Held { secret, loaded_at, stamp }, None)
             }
             Err(error) => match old {
-                Some(old) => (old.clone(), Some(error.to_string())),
+                Some(old) => (Held { stamp, ..old.clone() }, Some(error.to_string())),
                 None => return Loaded::Missing(error.to_string()),
             },
         };
@@ -260,10 +284,10 @@ mod tests {
             result
         };
         assert!(round(&mut store).2.is_some(), "missing at start");
-        assert!(store.paths().is_empty());
+        assert!(store.stamps_now().is_empty());
         std::fs::write(&path, "one\n").unwrap();
         assert_eq!(round(&mut store), (b"one".to_vec(), Millis(1000), None));
-        assert_eq!(store.paths(), std::slice::from_ref(&path));
+        assert_eq!(store.stamps_now()[0].0, path);
         clock.advance(Duration::from_secs(1));
         assert_eq!(round(&mut store).1, Millis(1000), "the same value was loaded long ago");
         for vanish in [std::fs::write(&path, ""), std::fs::remove_file(&path)] {

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
 use super::rooms::Rooms;
 use crate::admin::ReloadView;
-use crate::config::{Config, Environment, Report, SecretStore, SecretUse};
+use crate::config::{Config, Environment, Report, SecretStore, SecretUse, Stamp};
 
 /// Reads the configuration at `path` and its text, which later reloads of secrets use again.
 ///
@@ -35,19 +34,8 @@ struct Held {
     text: String,
     config: Config,
     secrets: SecretStore,
-    stamps: Vec<Stamp>,
-}
-
-/// What tells that a file is not the one it was: when it changed, its size and its number.
-type Stamp = Option<(SystemTime, u64, u64)>;
-
-fn stamps(secrets: &SecretStore) -> Vec<Stamp> {
-    use std::os::unix::fs::MetadataExt;
-    let stamp = |path: PathBuf| {
-        let file = std::fs::metadata(path).ok()?;
-        Some((file.modified().ok()?, file.len(), file.ino()))
-    };
-    secrets.paths().into_iter().map(stamp).collect()
+    /// The files of the secrets as they were last read, or last found to be wrong.
+    stamps: Vec<(PathBuf, Stamp)>,
 }
 
 impl Reloader {
@@ -58,7 +46,7 @@ impl Reloader {
         config: Config,
         rooms: Arc<Rooms>,
     ) -> Self {
-        let stamps = stamps(&secrets);
+        let stamps = secrets.stamps_when_read();
         let held = Mutex::new(Held { text, config, secrets, stamps });
         Self { path: path.to_owned(), rooms, held, last: Mutex::new(None) }
     }
@@ -145,7 +133,7 @@ impl Reloader {
         let summary =
             format!("{} routes and {} destinations are in force", routes.len(), config.destinations.len());
         self.rooms.apply(&config, routes)?;
-        *held = Held { text, config, stamps: stamps(&secrets), secrets };
+        *held = Held { text, config, stamps: secrets.stamps_when_read(), secrets };
         Ok(summary)
     }
 
@@ -163,7 +151,7 @@ impl Reloader {
 
     fn look_at_secrets_now(&self) -> Result<String, String> {
         let Some(mut held) = self.held.try_lock() else { return Ok(String::new()) };
-        let seen = stamps(&held.secrets);
+        let seen = held.secrets.stamps_now();
         if seen == held.stamps {
             return Ok(String::new());
         }

@@ -15,7 +15,6 @@ use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::dedupe::Dedupe;
 use crate::delivery::{Destinations, Endpoint};
-use crate::event::Ack;
 use crate::ingress::{
     Action, Bound, Door, Ingress, ListenAddress, Listener, Parts, ProxySettings, RouteSettings,
     ServerOptions, ServerSettings, Upstream, raise_open_files,
@@ -120,10 +119,6 @@ impl Rooms {
         let tokens = self.tokens(config)?;
         self.check_names(config, &routes)?;
         let server = within_open_files(&config.server);
-        let acks: Vec<(Arc<str>, &'static str)> = routes
-            .iter()
-            .filter_map(|route| Some((Arc::clone(&route.name), ack_of(route)?.as_str())))
-            .collect();
         if server.max_connections < config.server.max_connections {
             tracing::warn!(
                 connections = server.max_connections,
@@ -136,7 +131,6 @@ impl Rooms {
         self.ingress.apply(server.clone(), routes).map_err(|conflicts| views::conflicts(&conflicts))?;
         self.door.set_settings(server);
         self.dedupe.apply(&config.dedupe);
-        self.metrics.set_route_info(acks.iter().map(|(route, ack)| (&**route, *ack)));
         if let Some(admin) = self.admin.get() {
             admin.set_tokens(tokens);
         }
@@ -229,13 +223,6 @@ impl Rooms {
             Ok(Err(error)) => format!("the front door closed: {error}"),
             Err(error) => format!("the front door closed: {error}"),
         }
-    }
-}
-
-fn ack_of(route: &RouteSettings) -> Option<Ack> {
-    match &route.action {
-        Action::Deliver(corridor) => Some(corridor.ack),
-        Action::Proxy(_) => None,
     }
 }
 

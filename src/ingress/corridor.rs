@@ -200,7 +200,9 @@ impl State {
         let router = Router::new(routes.iter().map(RouteKey::from))?;
         let routes: Box<[_]> =
             routes.into_iter().map(|route| Arc::new(Route::build(route, &server, parts))).collect();
-        parts.metrics.set_route_info(routes.iter().map(|route| (&*route.name, route.ack_word())));
+        parts
+            .metrics
+            .set_route_info(routes.iter().filter_map(|route| Some((&*route.name, route.ack_word()?))));
         Ok(Self { server, router, routes })
     }
 }

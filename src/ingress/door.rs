@@ -93,11 +93,7 @@ impl<F: Front> Door<F> {
     ///
     /// # Errors
     /// A listener that cannot be handed to the runtime.
-    pub async fn run(
-        &self,
-        listeners: Vec<Bound>,
-        mut stop: watch::Receiver<bool>,
-    ) -> io::Result<usize> {
+    pub async fn run(&self, listeners: Vec<Bound>, mut stop: watch::Receiver<bool>) -> io::Result<usize> {
         let accepting = listeners.into_iter().map(Bound::into_accepting).collect::<io::Result<Vec<_>>>()?;
         let mut connections = JoinSet::new();
         let mut failed = Failures::default();

@@ -79,10 +79,11 @@ impl Route {
         None
     }
 
-    pub(super) fn ack_word(&self) -> &'static str {
+    /// When its senders get their 2xx; `None` where the app itself answers.
+    pub(super) fn ack_word(&self) -> Option<&'static str> {
         match &self.kind {
-            Kind::Deliver(corridor) => corridor.settings.ack.as_str(),
-            Kind::Proxy(_) => "",
+            Kind::Deliver(corridor) => Some(corridor.settings.ack.as_str()),
+            Kind::Proxy(_) => None,
         }
     }
 

@@ -143,7 +143,7 @@ async fn serve(rooms: Arc<Rooms>, reloader: Arc<Reloader>, mut signals: Signals)
             () = signals.stop() => break ExitCode::SUCCESS,
         }
     };
-    notify::stopping();
+    notify::stopping(stop::at_most(&rooms) + LAST_LINES);
     tokio::select! {
         () = stop::stop(&rooms) => code,
         () = signals.stop() => {

@@ -1,5 +1,7 @@
 //! Words to systemd (`Type=notify`); without systemd they go nowhere.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 
 /// The gateway serves.
@@ -15,9 +17,10 @@ pub fn reloading() {
     }
 }
 
-/// The gateway stops, and how long that may take at most.
-pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+/// The gateway stops, and how long that may take at most: more than the unit allows, if the configuration says so.
+pub fn stopping(at_most: Duration) {
+    let at_most = u32::try_from(at_most.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(at_most)]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {

@@ -1,9 +1,20 @@
 //! The stop: nobody is turned away before a balancer knows, nothing in flight is cut before its time, and what could
 //! not be delivered is said.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep};
 
 use super::rooms::Rooms;
+
+/// For what ends at the deadline and has to put things in order then.
+const ENDING: Duration = Duration::from_secs(3);
+
+/// How long [`stop`] takes at most.
+pub(super) fn at_most(rooms: &Rooms) -> Duration {
+    let server = rooms.ingress.server();
+    server.shutdown_delay + server.drain_timeout + ENDING
+}
 
 /// Stops the gateway: not ready at once, still accepting for `server.shutdown_delay`, then up to
 /// `server.drain_timeout` for what is in flight and for the buffer.

@@ -120,6 +120,33 @@ fn a_stop_does_not_wait_for_a_reload_that_hangs() {
 }
 
 #[test]
+fn the_service_manager_hears_how_long_a_stop_may_take() {
+    let app = App::start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(SOON)).unwrap();
+    let next = || {
+        let mut told = [0; 512];
+        let bytes = manager.recv(&mut told).unwrap();
+        String::from_utf8_lossy(&told[..bytes]).into_owned()
+    };
+    let mut gateway = Setup::new(&routes(&app, "s"))
+        .server("drain_timeout = \"90s\"\nshutdown_delay = \"10ms\"")
+        .env("NOTIFY_SOCKET", &path.display().to_string())
+        .start();
+    assert!(next().contains("READY=1"));
+    gateway.signal(Signal::TERM);
+    let stopping = next();
+    let bound = stopping.lines().find_map(|line| line.strip_prefix("EXTEND_TIMEOUT_USEC="));
+    assert!(
+        stopping.contains("STOPPING=1") && bound.unwrap().parse::<u32>().unwrap() > 90_010_000,
+        "{stopping}"
+    );
+    assert!(gateway.wait_for_exit(SOON).success());
+}
+
+#[test]
 fn a_reloaded_drain_timeout_holds_for_the_front_door_too() {
     let app = App::start();
     app.always(Reply::ok().after(Duration::from_millis(800)));

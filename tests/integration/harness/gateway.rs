@@ -110,10 +110,10 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hooklatch"));
         command.arg("run").arg("-c").arg(&config);
         command.env_remove("STATE_DIRECTORY").env_remove("NOTIFY_SOCKET").env_remove("CREDENTIALS_DIRECTORY");
-        command.envs(self.env.iter().cloned());
         if self.whole {
             command.env_clear().current_dir(dir.path());
         }
+        command.envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));

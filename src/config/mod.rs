@@ -205,6 +205,7 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
             server.options.workers,
             &buffer,
             &admin,
+            server::default_max_bytes(context),
             log,
         ),
         server: server.settings?,

@@ -16,7 +16,8 @@ pub(super) struct Fixed {
     store: Store,
     path: PathBuf,
     max_events: u64,
-    max_bytes: u64,
+    /// `None` for the default, which moves with the memory that the process may have: no change of the file.
+    max_bytes: Option<u64>,
     admin: AdminListen,
     metrics: Option<String>,
     log: LogOptions,
@@ -29,6 +30,7 @@ impl Fixed {
         workers: usize,
         buffer: &BufferSettings,
         admin: &AdminSettings,
+        default_max_bytes: u64,
         log: LogOptions,
     ) -> Self {
         Self {
@@ -38,7 +40,7 @@ impl Fixed {
             store: buffer.store,
             path: buffer.path.clone(),
             max_events: buffer.max_events,
-            max_bytes: buffer.max_bytes,
+            max_bytes: (buffer.max_bytes != default_max_bytes).then_some(buffer.max_bytes),
             admin: admin.listen.clone(),
             metrics: admin.metrics_listen.clone(),
             log,

@@ -278,10 +278,8 @@ pub(super) fn public_url<'a>(value: Value<'a>, help: &str) -> Option<&'a str> {
 
 /// Reads `[buffer]`; with it whether `path` was written down.
 pub(super) fn buffer(root: &Table<'_>, context: &Context<'_>) -> Option<BufferSettings> {
-    const SMALLEST: u64 = 64 << 10;
     let table = section(root, "buffer", &schema::BUFFER);
-    let mut options = BufferOptions::default();
-    options.max_bytes = context.environment.share(options.max_bytes, SMALLEST);
+    let mut options = BufferOptions { max_bytes: default_max_bytes(context), ..BufferOptions::default() };
     if let Some(value) = table.get("store") {
         match value.word(&["memory", "disk"]) {
             Some("disk") => value.mistake(
@@ -317,6 +315,12 @@ pub(super) fn buffer(root: &Table<'_>, context: &Context<'_>) -> Option<BufferSe
     let settings = BufferSettings::new(options).map_err(|complaints| table.invalid(complaints)).ok();
     table.done();
     settings
+}
+
+/// `buffer.max_bytes` where the file says nothing: a matter of the memory that this process may have now.
+pub(super) fn default_max_bytes(context: &Context<'_>) -> u64 {
+    const SMALLEST: u64 = 64 << 10;
+    context.environment.share(BufferOptions::default().max_bytes, SMALLEST)
 }
 
 /// Reads `[dedupe]`.

@@ -127,20 +127,24 @@ async fn serve(rooms: Arc<Rooms>, reloader: Arc<Reloader>, mut signals: Signals)
     notify::ready();
     let mut look = tokio::time::interval(SECRETS_LOOKED_AT_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut asked_meanwhile = false;
     let code = loop {
-        let reload = tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Stop => break ExitCode::SUCCESS,
-                Asked::Reload => true,
-            },
-            _ = look.tick() => false,
-            // What was accepted is delivered all the same.
-            error = rooms.door_closed() => break failed(&error),
+        let whole = if std::mem::take(&mut asked_meanwhile) {
+            true
+        } else {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => break ExitCode::SUCCESS,
+                    Asked::Reload => true,
+                },
+                _ = look.tick() => false,
+                // What was accepted is delivered all the same.
+                error = rooms.door_closed() => break failed(&error),
+            }
         };
-        // A file system that does not answer holds up a reload, and no stop.
-        tokio::select! {
-            () = read_again(&reloader, reload) => {}
-            () = signals.stop() => break ExitCode::SUCCESS,
+        match while_reading(&reloader, whole, &mut signals).await {
+            Some(Asked::Stop) => break ExitCode::SUCCESS,
+            asked => asked_meanwhile = asked.is_some(),
         }
     };
     notify::stopping(stop::at_most(&rooms) + LAST_LINES);
@@ -149,6 +153,22 @@ async fn serve(rooms: Arc<Rooms>, reloader: Arc<Reloader>, mut signals: Signals)
         () = signals.stop() => {
             tracing::warn!("a second signal: stopping at once, without waiting for what is in flight");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads again, and hears signals meanwhile: a file system that does not answer holds up a reload, and no stop; a
+/// configuration that changed while the old one was read is read once more.
+async fn while_reading(reloader: &Arc<Reloader>, whole: bool, signals: &mut Signals) -> Option<Asked> {
+    let mut reading = std::pin::pin!(read_again(reloader, whole));
+    let mut asked_meanwhile = None;
+    loop {
+        tokio::select! {
+            () = &mut reading => return asked_meanwhile,
+            asked = signals.next() => match asked {
+                Asked::Stop => return Some(Asked::Stop),
+                Asked::Reload => asked_meanwhile = Some(Asked::Reload),
+            },
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Reloader {
     rooms: Arc<Rooms>,
     /// One reload at a time; held over the whole of it, on a thread that may block.
     held: Mutex<Held>,
+    /// Of the secrets in force, everything but their values: shown while a reload holds `held`.
+    secrets: Mutex<Vec<SecretUse>>,
     last: Mutex<Option<ReloadView>>,
 }
 
@@ -47,8 +49,9 @@ impl Reloader {
         rooms: Arc<Rooms>,
     ) -> Self {
         let stamps = secrets.stamps_when_read();
+        let uses = Mutex::new(config.secrets.clone());
         let held = Mutex::new(Held { text, config, secrets, stamps });
-        Self { path: path.to_owned(), rooms, held, last: Mutex::new(None) }
+        Self { path: path.to_owned(), rooms, held, secrets: uses, last: Mutex::new(None) }
     }
 
     /// Takes up the configuration the process was started with.
@@ -75,9 +78,9 @@ impl Reloader {
         &self.path
     }
 
-    /// The secrets in force, without their values. Empty while a reload is under way.
+    /// The secrets in force, without their values.
     pub(super) fn secrets(&self) -> Vec<SecretUse> {
-        self.held.try_lock().map(|held| held.config.secrets.clone()).unwrap_or_default()
+        self.secrets.lock().clone()
     }
 
     /// How the last reload ended.
@@ -133,6 +136,7 @@ impl Reloader {
         let summary =
             format!("{} routes and {} destinations are in force", routes.len(), config.destinations.len());
         self.rooms.apply(&config, routes)?;
+        self.secrets.lock().clone_from(&config.secrets);
         *held = Held { text, config, stamps: secrets.stamps_when_read(), secrets };
         Ok(summary)
     }

@@ -111,7 +111,8 @@ impl Rooms {
     }
 
     /// Makes everything as `config` says, or changes nothing. Runs on a thread of the runtime that may block.
-    /// Destinations come before the routes that lead to them; what did not change keeps its state.
+    /// All that can fail comes first. An event that comes by a new route before its destination stands waits in its
+    /// lane; what did not change keeps its state.
     ///
     /// # Errors
     /// A sentence.
@@ -127,14 +128,28 @@ impl Rooms {
                 config.server.max_connections
             );
         }
-        self.destinations.apply(&config.destinations);
         self.ingress.apply(server.clone(), routes).map_err(|conflicts| views::conflicts(&conflicts))?;
+        self.destinations.apply(&config.destinations);
         self.door.set_settings(server);
         self.dedupe.apply(&config.dedupe);
         if let Some(admin) = self.admin.get() {
             admin.set_tokens(tokens);
         }
+        self.warn_of_orphans();
         Ok(())
+    }
+
+    /// Events that wait for a destination which the configuration no longer names wait until the name returns.
+    fn warn_of_orphans(&self) {
+        for lane in self.buffer.stats().destinations {
+            if !lane.configured && lane.events > 0 {
+                tracing::warn!(
+                    destination = &*lane.destination,
+                    events = lane.events,
+                    "events wait for a destination that is no longer configured; name it again to have them delivered"
+                );
+            }
+        }
     }
 
     /// A name on a machine that has no DNS, or an address that is never connected to, is found now rather than by the

@@ -274,7 +274,9 @@ fn send_takes_type_body_and_a_secret_from_a_file_and_lists_are_narrowed() {
     hooklatch(&["send", &url, "-p", "github", "--secret-file", &secret, "--type", "issues", "--body", &body])
         .ok();
     hooklatch(&["send", &url, "-p", "github", "--secret-file", &secret, "--type", "star"]).ok();
-    let seen = app.wait_for(2);
+    // They go to the app side by side, so either may be there first.
+    let mut seen = app.wait_for(2);
+    seen.sort_by_key(|one| one.header("hooklatch-event-type").map(str::to_owned));
     assert_eq!(
         (seen[0].text().as_str(), seen[0].header("hooklatch-event-type")),
         ("{\"my\":\"body\"}", Some("issues"))

@@ -24,7 +24,6 @@ deps-build:
 
 .PHONY: deps-test
 deps-test: deps-build
-	@$(call need,curl,curl)
 	@$(call need,systemd-analyze,systemd)
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest --version $(NEXTEST_VERSION)
 	@tests/install.sh

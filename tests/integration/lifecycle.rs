@@ -97,26 +97,53 @@ fn sigterm_answers_what_is_in_flight_and_says_first_that_it_is_not_ready() {
     assert_eq!(app.seen().len(), 2);
 }
 
-#[test]
-fn a_stop_does_not_wait_for_a_reload_that_hangs() {
+/// A gateway that is at this moment reading its secret, in vain: a pipe stands for a file system that does not answer.
+/// What is written to the pipe is the secret, once the pipe is closed.
+fn with_a_reload_that_hangs(app: &App, path: &std::path::Path) -> (Gateway, String, std::fs::File) {
     use std::os::unix::fs::OpenOptionsExt;
-    let app = App::start();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("secret");
-    std::fs::write(&path, "s").unwrap();
-    let toml = routes(&app, "s").replace("{ value = \"s\" }", &format!("{{ file = {path:?} }}"));
-    let mut gateway = Setup::new(&toml).start();
-    // A pipe that nobody writes to stands for a file system that does not answer.
-    std::fs::remove_file(&path).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    std::fs::write(path, "s").unwrap();
+    let toml = routes(app, "s").replace("{ value = \"s\" }", &format!("{{ file = {path:?} }}"));
+    let gateway = Setup::new(&toml).start();
+    std::fs::remove_file(path).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let mut pipe = std::fs::OpenOptions::new();
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     pipe.write(true).custom_flags(nonblocking);
     // Nobody but a reader lets a writer in that does not wait.
-    let held = wait_for("the secret is being read", SOON, || pipe.open(&path).ok());
+    let held = wait_for("the secret is being read", SOON, || pipe.open(path).ok());
+    (gateway, toml, held)
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_reload_that_hangs() {
+    let app = App::start();
+    let dir = tempfile::tempdir().unwrap();
+    let (mut gateway, _, held) = with_a_reload_that_hangs(&app, &dir.path().join("secret"));
     gateway.signal(Signal::TERM);
     assert!(gateway.wait_for_exit(SOON).success());
     drop(held);
+}
+
+#[test]
+fn a_sighup_during_a_reload_is_heard_when_that_has_ended() {
+    use std::io::Write;
+    let app = App::start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    let (mut gateway, toml, mut held) = with_a_reload_that_hangs(&app, &path);
+    let second =
+        "[routes.second]\npath = \"/second\"\nverify = \"none\"\ndedupe = false\ndeliver_to = [\"app\"]\n";
+    gateway.rewrite(&(toml + second));
+    gateway.signal(Signal::HUP);
+    // The signal is there by the time that an answer is.
+    assert_eq!(gateway.send("POST", "/second", &[], b"x").status, 404);
+    // The next reader finds a file again; the one that hangs gets its secret.
+    let file = dir.path().join("new");
+    std::fs::write(&file, "s").unwrap();
+    std::fs::rename(&file, &path).unwrap();
+    held.write_all(b"s").unwrap();
+    drop(held);
+    wait_until("the new route answers", SOON, || gateway.send("POST", "/second", &[], b"x").status == 200);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use hooklatch::buffer::{Buffer, BufferOptions, BufferSettings, EventFilter, Lane, MaxPending, Settled};
 use hooklatch::clock::{Clock, Millis};
-use hooklatch::event::{Answer, Attempt, Event, EventId, Proto};
+use hooklatch::event::{Ack, Answer, Attempt, Event, EventId, Proto};
 use hooklatch::headers::Headers;
 
 #[global_allocator]
@@ -48,7 +48,7 @@ fn event() -> Event {
 }
 
 fn keep(buffer: &Buffer, event: Event, to: &[Lane]) -> EventId {
-    buffer.keep(event, to, None).now_or_never().unwrap().unwrap()
+    buffer.keep(event, to, None, Ack::Memory).now_or_never().unwrap().unwrap()
 }
 
 fn attempt() -> Attempt {

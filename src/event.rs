@@ -256,6 +256,10 @@ pub trait ClaimKeeper: Send + Sync + fmt::Debug {
     /// The event is not kept: forget `key`, and let those who wait know. `served` names destinations that took the
     /// event all the same (`ack = "delivered"` to several of which one failed): they need not see it again.
     fn release(&self, key: DedupeKey, served: Vec<Arc<str>>);
+    /// An id read back from a store, unless a newer one stands. Oldest first: so a full table forgets.
+    fn restore(&self, key: DedupeKey, id: EventId, kept_at: Millis);
+    /// The event behind `key` was lost: its sender's retry is welcome.
+    fn forget(&self, key: DedupeKey);
 }
 
 /// The right to bring in the event of one id, held from the look-up until the event is kept or is not.

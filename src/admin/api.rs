@@ -351,6 +351,10 @@ fn no_room(error: KeepError) -> Refusal {
         KeepError::Full { destination: None } => {
             ("buffer_full", "The buffer is full; nothing was changed.".to_owned())
         }
+        KeepError::Storage => (
+            "storage_failed",
+            "The disk refused it; the log and `hooklatch status` say more. Nothing was changed.".to_owned(),
+        ),
         KeepError::ShuttingDown => {
             ("shutting_down", "The gateway is stopping; nothing was changed.".to_owned())
         }

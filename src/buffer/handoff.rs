@@ -15,6 +15,8 @@ pub enum KeepError {
         /// The destination without room; `None` where the whole buffer is full.
         destination: Option<Arc<str>>,
     },
+    /// The disk refused it: a write or a sync failed, or no segment can be had.
+    Storage,
     /// The gateway is stopping.
     ShuttingDown,
 }

@@ -4,6 +4,7 @@
 //! keeping it; each destination's delivery task takes from its [`Lane`] and says what became of it. Between them
 //! nothing but ids: which form the buffer has (in memory now) is nobody's business outside this room.
 
+mod disk;
 mod handoff;
 mod memory;
 mod quota;
@@ -23,7 +24,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Millis};
-use crate::event::{Attempt, Claim, Event, EventId, Outcome};
+use crate::event::{Ack, Attempt, Claim, Event, EventId, Outcome};
 
 /// The buffer, in the form the user chose.
 #[derive(Clone, Debug)]
@@ -56,11 +57,18 @@ impl Buffer {
 
     /// Keeps `event` for every lane of `to`, or for none; gives it its id; confirms `claim` before it returns.
     ///
-    /// Dropping the future leaves "kept and confirmed" or "neither".
+    /// With [`Ack::Durable`] it returns when the event is on stable storage, with [`Ack::Memory`] when it is in
+    /// memory. Dropping the future leaves "kept and confirmed" or "neither".
     ///
     /// # Errors
-    /// No room, or stopping: nothing was kept and the claim is released.
-    pub async fn keep(&self, event: Event, to: &[Lane], claim: Option<Claim>) -> Result<EventId, KeepError> {
+    /// No room, a disk that fails, or stopping: nothing was kept and the claim is released.
+    pub async fn keep(
+        &self,
+        event: Event,
+        to: &[Lane],
+        claim: Option<Claim>,
+        _ack: Ack,
+    ) -> Result<EventId, KeepError> {
         match self {
             Self::Memory(buffer) => buffer.keep(event, to.iter().map(Lane::in_memory), claim),
         }

@@ -279,7 +279,7 @@ pub(super) fn public_url<'a>(value: Value<'a>, help: &str) -> Option<&'a str> {
 /// Reads `[buffer]`; with it whether `path` was written down.
 pub(super) fn buffer(root: &Table<'_>, context: &Context<'_>) -> Option<BufferSettings> {
     let table = section(root, "buffer", &schema::BUFFER);
-    let mut options = BufferOptions { max_bytes: default_max_bytes(context), ..BufferOptions::default() };
+    let mut options = BufferOptions { max_bytes: default_max_bytes(context), ..BufferOptions::memory() };
     if let Some(value) = table.get("store") {
         match value.word(&["memory", "disk"]) {
             Some("disk") => value.mistake(

@@ -155,26 +155,6 @@ impl Dedupe {
         Claim::new(keeper, key, served)
     }
 
-    /// Remembers an id read back from a store (recovery), unless a newer one stands. Call it oldest first: the
-    /// order of the calls is the order in which a full table forgets.
-    pub fn restore(&self, key: DedupeKey, id: EventId, kept_at: Millis) {
-        let Some(shard) = self.shard(key) else { return };
-        let mut shard = shard.lock();
-        if shard.find(key).is_none_or(|(_, standing)| standing < kept_at) {
-            self.remember(&mut shard, key, id, kept_at);
-            drop(shard);
-            self.make_room(key);
-        }
-    }
-
-    /// Forgets `key` (its event was lost), so that the sender's retry is welcome.
-    pub fn forget(&self, key: DedupeKey) {
-        let Some(shard) = self.shard(key) else { return };
-        if shard.lock().forget(key) {
-            self.remembered.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
     /// How many ids are remembered, and how many were forgotten for room since the start before their time was up
     /// (by the longest time to live asked for).
     #[must_use]
@@ -262,5 +242,22 @@ impl ClaimKeeper for Dedupe {
         }
         drop(shard);
         drop(waiting); // a closed channel is the failure
+    }
+
+    fn restore(&self, key: DedupeKey, id: EventId, kept_at: Millis) {
+        let Some(shard) = self.shard(key) else { return };
+        let mut shard = shard.lock();
+        if shard.find(key).is_none_or(|(_, standing)| standing < kept_at) {
+            self.remember(&mut shard, key, id, kept_at);
+            drop(shard);
+            self.make_room(key);
+        }
+    }
+
+    fn forget(&self, key: DedupeKey) {
+        let Some(shard) = self.shard(key) else { return };
+        if shard.lock().forget(key) {
+            self.remembered.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

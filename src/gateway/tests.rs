@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 
 use super::*;
-use crate::event::{Event, EventId, Proto};
+use crate::event::{Ack, Event, EventId, Proto};
 use crate::headers::Headers;
 use crate::observe::EventLog;
 
@@ -62,7 +62,7 @@ async fn a_front_door_that_breaks_down_does_not_take_accepted_events_with_it() {
     let tools = rooms::Tools { clock, metrics: Metrics::new(), log: EventLog::off() };
     let (rooms, reloader, signals) = start(config, &path, text, secrets, tools).await.unwrap();
     let lane = rooms.buffer.lane("app");
-    rooms.buffer.keep(event(), std::slice::from_ref(&lane), None).await.unwrap();
+    rooms.buffer.keep(event(), std::slice::from_ref(&lane), None, Ack::Memory).await.unwrap();
 
     rooms.break_door();
     let served = tokio::spawn(serve(Arc::clone(&rooms), reloader, signals));

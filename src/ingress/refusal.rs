@@ -199,6 +199,10 @@ impl From<KeepError> for Refusal {
                 RequestOutcome::BufferFull,
                 "There is no room for this event at the moment. Send it again.",
             ),
+            KeepError::Storage => Self::new(
+                RequestOutcome::StorageFailed,
+                "The event could not be put to stable storage. Send it again.",
+            ),
             KeepError::ShuttingDown => {
                 Self::new(RequestOutcome::ShuttingDown, "The gateway is stopping. Send it again.")
             }

@@ -184,7 +184,7 @@ impl House {
     fn try_keep(&self, event: Event, destinations: &[&str]) -> Result<EventId, KeepError> {
         let lanes: Vec<_> = destinations.iter().map(|name| self.buffer.lane(name)).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(self.buffer.keep(event, &lanes, None))
+        runtime.block_on(self.buffer.keep(event, &lanes, None, Ack::Memory))
     }
 
     /// Ends the next delivery to `destination` so.

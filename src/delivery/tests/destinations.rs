@@ -10,7 +10,7 @@ use crate::buffer::{Buffer, Status};
 use crate::clock::Clock;
 use crate::delivery::settings::{DestinationOptions, DestinationSettings, Endpoint};
 use crate::delivery::{Destinations, Undelivered};
-use crate::event::{Answer, EventId};
+use crate::event::{Ack, Answer, EventId};
 use crate::net::Resolver;
 use crate::observe::{EventLog, Metrics};
 
@@ -43,7 +43,7 @@ fn settings(
 
 impl House {
     async fn keep(&self, name: &str, body: &str) -> EventId {
-        self.buffer.keep(event(body.to_owned()), &[self.buffer.lane(name)], None).await.unwrap()
+        self.buffer.keep(event(body.to_owned()), &[self.buffer.lane(name)], None, Ack::Memory).await.unwrap()
     }
 
     fn status(&self, id: EventId) -> Status {

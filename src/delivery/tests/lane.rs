@@ -16,7 +16,7 @@ use crate::delivery::client::HttpClient;
 use crate::delivery::connector::Connector;
 use crate::delivery::lane::{Control, Health, LaneTask, Tools};
 use crate::delivery::settings::{DestinationOptions, DestinationSettings, Endpoint};
-use crate::event::{Answer, Event, EventId, Outcome};
+use crate::event::{Ack, Answer, Event, EventId, Outcome};
 use crate::headers::Headers;
 use crate::observe::{EventLog, Metrics};
 
@@ -107,7 +107,7 @@ impl Rig {
 
     async fn keep_event(&self, event: Event) -> EventId {
         let event = Event { received_at: self.clock.now(), ..event };
-        self.buffer.keep(event, std::slice::from_ref(&self.lane), None).await.unwrap()
+        self.buffer.keep(event, std::slice::from_ref(&self.lane), None, Ack::Memory).await.unwrap()
     }
 
     fn view(&self, id: EventId) -> DestinationView {

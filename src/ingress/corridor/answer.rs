@@ -111,7 +111,7 @@ impl Ingress {
                 express::deliver(&self.parts, corridor, *event, claim, deadline, &mut seen.id).await
             }
             Examined::Event(Step::Keep(event, claim)) => {
-                let keeping = self.parts.buffer.keep(*event, &corridor.lanes, claim);
+                let keeping = self.parts.buffer.keep(*event, &corridor.lanes, claim, corridor.settings.ack);
                 let id = timeout_at(deadline, keeping).await.map_err(|_| self.late())?;
                 let id = id.map_err(|error| self.not_kept(error))?;
                 seen.id = Some(id);
@@ -237,6 +237,6 @@ pub(super) fn note_full(metrics: &crate::observe::Metrics, error: &KeepError) {
     match error {
         KeepError::Full { destination: Some(_) } => metrics.limit_hit("destination.max_pending"),
         KeepError::Full { destination: None } => metrics.limit_hit("buffer.max_bytes"),
-        KeepError::ShuttingDown => {}
+        KeepError::Storage | KeepError::ShuttingDown => {}
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex as StdMutex;
 
 use super::*;
-use crate::event::{ClaimKeeper, DedupeKey};
+use crate::event::{Ack, ClaimKeeper, DedupeKey};
 
 #[derive(Debug, Default)]
 struct Keeper {
@@ -19,6 +19,10 @@ impl ClaimKeeper for Keeper {
     fn release(&self, _: DedupeKey, _: Vec<Arc<str>>) {
         *self.released.lock().unwrap() += 1;
     }
+
+    fn restore(&self, _: DedupeKey, _: EventId, _: Millis) {}
+
+    fn forget(&self, _: DedupeKey) {}
 }
 
 fn claim(keeper: &Arc<Keeper>) -> Option<Claim> {
@@ -67,7 +71,7 @@ fn a_keep_that_is_never_polled_keeps_nothing_and_releases_the_claim() {
     let rig = Rig::new(10, &["app"]);
     let keeper = Arc::<Keeper>::default();
     let lanes = [rig.lane("app")];
-    drop(rig.buffer.keep(event("a"), &lanes, claim(&keeper)));
+    drop(rig.buffer.keep(event("a"), &lanes, claim(&keeper), Ack::Memory));
     assert_eq!((rig.buffer.stats().events, *keeper.released.lock().unwrap()), (0, 1));
 }
 

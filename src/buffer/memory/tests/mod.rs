@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::super::{Buffer, BufferOptions, DeadReason, Lane, Status};
 use super::*;
-use crate::event::{Answer, Proto};
+use crate::event::{Ack, Answer, Proto};
 use crate::headers::Headers;
 
 const START: Millis = Millis(1_768_473_000_000);
@@ -51,7 +51,7 @@ impl Rig {
 
     fn keep_claimed(&self, event: Event, to: &[&str], claim: Option<Claim>) -> Result<EventId, KeepError> {
         let lanes: Vec<Lane> = to.iter().map(|name| self.lane(name)).collect();
-        ready(self.buffer.keep(event, &lanes, claim))
+        ready(self.buffer.keep(event, &lanes, claim, Ack::Memory))
     }
 
     /// Keeps as many plain events for `to` as there is room, at most `most`.

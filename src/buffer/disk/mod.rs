@@ -1,0 +1,82 @@
+//! The disk form of the buffer: a spool of our own. This page is its design; each file says how it keeps its part.
+//!
+//! # What holds, always
+//! - An event's sender reads its 2xx after `fdatasync` of the segment that holds the event returned (`ack = "durable"`).
+//! - An event is stored once, whatever its destinations. It leaves the spool only when every destination took it or it
+//!   stands in the dead letters, durably.
+//! - What happened to an event (delivered, deferred with attempts and due time, dead, requeued) is written behind
+//!   events, in the same log, and is on the disk with the next commit: at most one commit later, or 50 ms.
+//! - A segment goes only after the progress that it holds for events elsewhere stands in a later one, durably.
+//! - Memory holds no event that waits, but a window of each lane; a bit for a place, and 24 bytes for a waiting retry.
+//! - A record is believed only if its CRC-32C is right; what is not believed is counted, copied away and named.
+//! - A failed `fdatasync` or write is never repeated on its file: the segment is poisoned, its waiting senders get a 503,
+//!   the next commit goes to a new one, and what it held beside events (progress) goes there, too.
+//! - One writer: a single thread appends. Everything else reads what is committed, which never changes.
+//!
+//! # The folder
+//! ```text
+//! <buffer.path>/
+//!   LOCK                     one process at a time
+//!   spool/0000000123.log     a segment: header, records; a fixed size, recycled
+//!   spool/0000000123.idx     the index of a sealed segment; its events and its progress without the bodies
+//!   spool/0000000123.ids     an index whose segment has gone, kept for its event ids until `dedupe.ttl`
+//!   spool/spare-7.log        a segment to be: as large as all others, its blocks written once
+//!   spool/quarantine/        what was damaged, byte for byte, for a human
+//!   dead.sqlite              the dead letters
+//! ```
+//! Integers are little-endian. A *sequence number* (u64, dense, given when an event is appended) is the only reference
+//! held in memory. hooklatch's own id of an event is its time and that number, so an id is looked up without an index.
+//!
+//! ```text
+//! segment    header at 0 and, the same again, at 512; records from 1024 on
+//! header     magic "hlspool\0" | version u16 | features u16 | number u32 | nonce u32 | first seq u64 | opened u64 ms
+//!            | crc32c u32
+//! record     len u32 (of the payload) | crc32c u32 | seq u32 | kind u8 | commit u24 | payload
+//!            The CRC is seeded with the segment's nonce and covers seq, kind, commit and payload: what is left of a
+//!            recycled file's former life is never taken for a record of this one. `seq` counts from the header's first
+//!            seq. `commit` counts the commits of this segment: an invalid record before a valid one of a later commit is
+//!            damage; one within the last commit is a torn tail that nobody was told 2xx for.
+//! kinds      1 event     2 progress (a block: all that one commit has)     3 id only
+//!            4 source    the names behind a number: route, provider, destinations
+//!            5 lane      the name behind a destination's number
+//!            6 replaces  (a merged segment's first record) the segments that it stands for
+//!            Names, not numbers, are what lasts: numbers hold within one segment. A segment defines a number before its
+//!            first use, and once more in its next commit, so that one damaged block does not orphan a whole segment.
+//! index      see `index`: columns of the segment's events, its names, its progress, a table from the hash of the
+//!            provider's id to the event. Written when the segment is sealed (temporary file, fsync, rename, fsync of the
+//!            folder); one whose CRC is wrong is made anew from the segment.
+//! ```
+//!
+//! # The operations
+//! - *append*: a sequence number is given and the record encoded into the batch. Nothing is written yet.
+//! - *commit*: one write of the whole batch behind the last one, one `fdatasync`. Then senders are woken.
+//! - *roll*: where the batch does not fit, a spare becomes the next segment (header, rename, fsync of the folder).
+//! - *seal*: the index of a segment that was rolled away from is written, beside the writer.
+//! - *carry*: progress that a segment holds for events elsewhere is appended again, before the segment goes.
+//! - *drop*: a segment whose events are all settled goes when its `retention` is over or its room is needed: carry,
+//!   commit, `.idx` becomes `.ids`, the file becomes a spare.
+//! - *merge*: where no segment can be dropped, those with the fewest events still waiting are copied together into one,
+//!   which says whom it replaces; it stands (fsync, rename, fsync of the folder) before they go.
+//!
+//! # Recovery
+//! Reads every index, scans what has none, and applies: all events (as pending), then all progress in the order of the
+//! log, then the ids for the dedupe table, oldest first. The last segment is sealed and a new one begun: nothing is ever
+//! appended behind a torn tail.
+//!
+//! | the process ends … | and the next start finds |
+//! |---|---|
+//! | before the write of a commit | nothing of it; no sender was told 2xx |
+//! | within it, or before its `fdatasync` returned | any part of it: whole records are kept (their senders come again and read "duplicate"), torn ones end the segment |
+//! | after the `fdatasync`, before the 2xx | the event; the sender's retry is a duplicate |
+//! | after the 2xx, before the progress was written | the event, pending: it goes out again with the same id |
+//! | after the rename of a roll, before its header | a file without a valid header for its name: a spare |
+//! | within a seal | a segment without an index: it is scanned |
+//! | within a merge, before its rename | a temporary file: removed |
+//! | after it, before the replaced ones are gone | both: the replaced ones are removed |
+//! | within a drop, after `.idx` became `.ids` | a segment without an index: scanned, found settled, dropped again |
+
+#![allow(dead_code, reason = "the seams come first")]
+
+mod device;
+mod progress;
+mod source;

@@ -99,6 +99,11 @@ impl Holding {
         Self { size: Amount::one(weight), charged: 0, shared: 0 }
     }
 
+    /// Of an event that is charged for `charged` destinations, for `shared` of them to the first-come part.
+    pub(super) fn rebuilt(weight: u64, charged: u32, shared: u32) -> Self {
+        Self { size: Amount::one(weight), charged, shared }
+    }
+
     /// Whether it is charged nowhere: delivered to all, or not kept.
     pub(super) fn is_free(&self) -> bool {
         self.charged == 0
@@ -240,6 +245,23 @@ impl Quota {
         }
         holding.shared += 1;
         Charge::Shared
+    }
+
+    /// Charges an event from before the start to the reservation of one of its destinations, whatever its room: as if
+    /// the reservation had shrunk since. So nothing need be remembered of where it was charged.
+    pub(super) fn restore(&mut self, holding: &mut Holding, destination: u32) {
+        let size = holding.size;
+        let reservation = self.reservation;
+        let Some(share) = self.shares.get_mut(destination as usize) else { return };
+        if holding.charged == 0 {
+            self.total += size;
+        }
+        holding.charged += 1;
+        share.held += size;
+        let reservation = if share.configured { reservation } else { Amount::default() };
+        self.excess -= share.reserved.over(reservation);
+        share.reserved += size;
+        self.excess += share.reserved.over(reservation);
     }
 
     /// Takes back what [`Quota::charge`] said.

@@ -1,7 +1,17 @@
 //! The little that the spool asks of a disk. A seam, so that tests can put a disk below it that forgets, tears, fails.
 
+#[cfg(test)]
+mod fake;
+mod real;
+
 use std::fmt::Debug;
 use std::io;
+
+#[cfg(test)]
+#[allow(unused_imports, reason = "the seams come first")]
+pub(in crate::buffer) use fake::{FakeDevice, FakeFile, Op};
+#[allow(unused_imports, reason = "the seams come first")]
+pub(in crate::buffer) use real::{RealDevice, RealFile};
 
 /// A folder of files. Names are relative to it and may hold one `/`.
 pub(in crate::buffer) trait Device: Debug + Send + Sync + 'static {

@@ -46,6 +46,12 @@ impl Names {
         number
     }
 
+    /// A source that was met before.
+    pub fn find_source(&self, source: &Source) -> Option<(u32, Arc<Source>)> {
+        let (known, number) = self.source_numbers.get_key_value(source)?;
+        Some((*number, Arc::clone(known)))
+    }
+
     /// The name of a destination.
     pub fn lane_name(&self, number: u32) -> Option<&Arc<str>> {
         self.lanes.get(number as usize)

@@ -1,0 +1,183 @@
+//! The disk as the kernel shows it.
+
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use super::{Device, DeviceFile};
+
+/// How much [`RealFile::fill`] writes at once.
+const PIECE: usize = 1 << 20;
+
+/// A folder of the file system.
+#[derive(Debug)]
+pub(in crate::buffer) struct RealDevice {
+    path: PathBuf,
+    /// Kept open, so that a folder that was renamed meanwhile is the one that is synced.
+    folder: File,
+    /// Folders below it in which something was created, renamed or removed since they were last synced.
+    touched: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl RealDevice {
+    /// The folder at `path`, made (for its owner alone) where it is not.
+    pub fn new(path: PathBuf) -> io::Result<Self> {
+        make_folder(&path)?;
+        // Absolute: what changes the process's own folder later does not move the spool.
+        let path = path.canonicalize()?;
+        let folder = File::open(&path)?;
+        Ok(Self { path, folder, touched: Mutex::new(BTreeSet::new()) })
+    }
+
+    /// Notes that the folder of `name`, if it is not the one that is synced anyway, holds something new.
+    fn touch(&self, name: &str) {
+        if let Some(below) = Path::new(name).parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            self.touched.lock().insert(self.path.join(below));
+        }
+    }
+
+    /// Makes the folder that `name` stands in, where it is not there yet.
+    fn make_room_for(&self, name: &str) -> io::Result<()> {
+        match self.path.join(name).parent() {
+            Some(parent) => make_folder(parent),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Device for RealDevice {
+    type File = RealFile;
+
+    fn create(&self, name: &str) -> io::Result<RealFile> {
+        self.make_room_for(name)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.path.join(name))?;
+        self.touch(name);
+        Ok(RealFile(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<RealFile> {
+        Ok(RealFile(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.make_room_for(to)?;
+        std::fs::rename(self.path.join(from), self.path.join(to))?;
+        self.touch(from);
+        self.touch(to);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))?;
+        self.touch(name);
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            match entry.metadata() {
+                // Not the target of a link, nor a pipe, whose opening would wait for ever.
+                Ok(found) if found.is_file() => files.push((name, found.len())),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        let touched = std::mem::take(&mut *self.touched.lock());
+        let synced = touched.iter().try_for_each(|path| File::open(path)?.sync_all());
+        if synced.is_err() {
+            self.touched.lock().extend(touched);
+        }
+        synced.and_then(|()| self.folder.sync_all())
+    }
+}
+
+/// Makes `path` and what is missing above it, each with its name made to last.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make_folder(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => File::open(parent)?.sync_all(),
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(in crate::buffer) struct RealFile(File);
+
+impl DeviceFile for RealFile {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        read_whole(buffer, at, |buffer, at| self.0.read_at(buffer, at))
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn fill(&self, len: u64) -> io::Result<()> {
+        if self.len()? > len {
+            self.0.set_len(len)?;
+        }
+        let zeros = vec![0; PIECE];
+        let mut at = 0;
+        while at < len {
+            let piece = (len - at).min(PIECE as u64);
+            self.0.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at)?;
+            at += piece;
+        }
+        self.0.sync_all()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+/// Calls `read` until `buffer` is full or there is nothing more.
+fn read_whole(
+    buffer: &mut [u8],
+    at: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match read(rest, at + done as u64) {
+            Ok(0) => break,
+            Ok(more) => done += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests;

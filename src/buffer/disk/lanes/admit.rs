@@ -1,0 +1,145 @@
+//! How an event comes in, and how it comes in again.
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::event::Outcome;
+
+impl Lanes {
+    /// Whether an event of `weight` bytes may be kept for `lanes` (each named once).
+    pub fn check(&self, weight: u64, lanes: &[u32]) -> Result<(), Full> {
+        self.quota.check(&Holding::new(weight), lanes.iter().copied())
+    }
+
+    /// `seq` was appended, for whatever lanes: from here on its segment is one in which somebody waits. Between its commit
+    /// and [`Lanes::admit`] a segment that was just left could else be taken for settled, and go.
+    pub fn announce(&mut self, seq: u64) {
+        self.events.insert(seq);
+    }
+
+    /// The announced event was not kept.
+    pub fn withdraw(&mut self, seq: u64) {
+        self.events.remove(seq);
+    }
+
+    /// Charges an event that was checked. Nobody sees it yet.
+    pub fn reserve(&mut self, weight: u32, lanes: &[u32]) -> Reserved {
+        let mut holding = Holding::new(u64::from(weight));
+        let charges = lanes.iter().map(|lane| (*lane, self.quota.charge(&mut holding, *lane))).collect();
+        Reserved { weight, holding, charges }
+    }
+
+    /// Gives back what was reserved for an event that is not kept.
+    pub fn unreserve(&mut self, reserved: Reserved) {
+        let Reserved { mut holding, charges, .. } = reserved;
+        for (lane, charge) in charges {
+            self.quota.release(&mut holding, lane, charge);
+        }
+    }
+
+    /// Lets a committed event in, in the order of commits: into each lane's window where nothing is before it and it
+    /// fits, else into the backlog. Wakes the lanes.
+    pub fn admit(&mut self, reserved: Reserved, ready: Ready) {
+        let Reserved { weight, charges, .. } = reserved;
+        debug_assert_eq!(weight, ready.weight, "what is given back must be what was charged");
+        for (number, charge) in charges {
+            let (windows, limits) = (self.windows, self.limits);
+            let Some(lane) = self.lanes.get_mut(number as usize).filter(|_| charge != Charge::None) else {
+                continue;
+            };
+            self.events.insert(ready.seq);
+            if charge == Charge::Shared {
+                lane.shared.insert(ready.seq);
+            }
+            lane.pending_bytes += u64::from(weight);
+            if lane.has_room(windows, u64::from(weight), limits) {
+                self.windows += u64::from(weight);
+                lane.push_window(ready.clone());
+            } else {
+                lane.backlog.insert(ready.seq);
+            }
+            lane.wake();
+        }
+    }
+
+    /// Hands `event` to `lanes` ahead of their backlog, to all or to none. Wakes the lanes.
+    pub fn pass(
+        &mut self,
+        event: &Arc<Event>,
+        lanes: &[u32],
+    ) -> Result<Vec<oneshot::Receiver<Outcome>>, Full> {
+        let (weight, max_bytes) = (event.weight(), self.express_bytes);
+        for number in lanes {
+            let lane = self.lanes.get_mut(*number as usize);
+            if !lane.is_some_and(|lane| lane.express.has_room(weight, max_bytes)) {
+                return Err(Full::Destination(*number));
+            }
+        }
+        let mut outcomes = Vec::with_capacity(lanes.len());
+        for number in lanes {
+            if let Some(lane) = self.lanes.get_mut(*number as usize) {
+                outcomes.push(lane.express.push(Arc::clone(event), weight));
+                lane.wake();
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Whether `seq` may be put back into those of `lanes` where it is not pending.
+    pub fn check_requeue(&self, seq: u64, lanes: &[u32], weight: u32, lanes_of: &[u32]) -> Result<(), Full> {
+        let holding = self.holding(seq, weight, lanes_of, None);
+        let again = lanes.iter().copied().filter(|lane| !self.pends(seq, *lane));
+        self.quota.check(&holding, again)
+    }
+
+    /// Lets `seq` pend again at `lane`, where it was settled or dead and was checked: it is charged anew. `false` where
+    /// it is pending there. Wakes the lane.
+    pub fn requeue(&mut self, seq: u64, lane: u32, weight: u32, lanes_of: &[u32]) -> bool {
+        if self.pends(seq, lane) {
+            return false;
+        }
+        let mut holding = self.holding(seq, weight, lanes_of, None);
+        let charge = self.quota.charge(&mut holding, lane);
+        let Some(at) = self.lanes.get_mut(lane as usize) else { return false };
+        if charge == Charge::Shared {
+            at.shared.insert(seq);
+        }
+        self.pend(seq, lane, weight);
+        true
+    }
+
+    /// Charged already: into the backlog.
+    pub(super) fn pend(&mut self, seq: u64, lane: u32, weight: u32) {
+        let Some(at) = self.lanes.get_mut(lane as usize) else { return };
+        at.dead.remove(seq);
+        at.backlog.insert(seq);
+        at.pending_bytes += u64::from(weight);
+        self.events.insert(seq);
+        at.wake();
+    }
+
+    pub(super) fn pends(&self, seq: u64, lane: u32) -> bool {
+        self.lanes.get(lane as usize).is_some_and(|lane| lane.is_pending(seq))
+    }
+}
+
+impl Lane {
+    /// Whether a fresh event may go straight into the window, where all windows hold `windows` bytes.
+    fn has_room(&self, windows: u64, weight: u64, limits: Limits) -> bool {
+        if !self.backlog.is_empty() || self.reading > 0 {
+            return false;
+        }
+        self.fresh() == 0
+            || (self.fresh() < limits.window_events
+                && self.fresh_bytes + weight <= limits.window_bytes
+                && windows + weight <= limits.windows_bytes)
+    }
+
+    /// A fresh event at the end of the window.
+    pub(super) fn push_window(&mut self, ready: Ready) {
+        self.fresh_bytes += u64::from(ready.weight);
+        self.window.push_back(ready.seq);
+        let seq = ready.seq;
+        self.near.insert(seq, Near { stand: Stand::Window, made: 0, step: None, ready: Some(ready) });
+    }
+}

@@ -1,0 +1,52 @@
+//! Who is still waiting: asked before a segment goes.
+
+use super::*;
+
+impl Lanes {
+    /// The events from `from` to `to` that are pending in any lane, ascending.
+    pub fn pending(&self, from: u64, to: u64) -> Vec<u64> {
+        self.events.within(from..=to).collect()
+    }
+
+    /// How many of them there are.
+    pub fn pending_count(&self, from: u64, to: u64) -> u64 {
+        self.events.count(from..=to)
+    }
+
+    /// Whether `seq` is pending at `lane`.
+    pub fn is_pending(&self, seq: u64, lane: u32) -> bool {
+        self.pends(seq, lane)
+    }
+
+    /// The pending places whose last progress is a `Deferred` in `segment`: sequence number, lane, offset. Not those
+    /// whose next step is being written.
+    pub fn waiting_in(&self, segment: u32) -> Vec<(u64, u32, u32)> {
+        let mut found = Vec::new();
+        for (number, lane) in self.lanes.iter().enumerate() {
+            let waiting = lane.retries.in_segment(segment).into_iter();
+            let waiting = waiting.filter(|retry| lane.waiting.contains(retry.seq));
+            found.extend(waiting.map(|retry| (retry.seq, number as u32, retry.at.offset)));
+            let near = lane.near.iter().filter(|(_, near)| near.stand != Stand::Ending);
+            let near = near.filter_map(|(seq, near)| Some((*seq, near.step?)));
+            let near = near.filter(|(_, at)| at.segment == segment);
+            found.extend(near.map(|(seq, at)| (seq, number as u32, at.offset)));
+        }
+        found
+    }
+
+    /// The last `Deferred` of `seq` at `lane` stands at `at` now. `false` where it does not wait there.
+    pub fn moved(&mut self, seq: u64, lane: u32, at: Loc) -> bool {
+        let Some(lane) = self.lanes.get_mut(lane as usize) else { return false };
+        if lane.waiting.contains(seq) {
+            lane.retries.moved(seq, at);
+            return true;
+        }
+        match lane.near.get_mut(&seq).filter(|near| near.stand != Stand::Ending) {
+            Some(Near { step: Some(step), .. }) => {
+                *step = at;
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! Random operations on the lanes and on a simple model of them, with a holding for each event as the memory form has:
+//! no event is in two places, none is taken twice or lost, and the quota answers the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::buffer::disk::progress::{Progress, What};
+use crate::buffer::handoff::DeadReason;
+
+const COUNT: u32 = 3;
+const BOUND: Amount = Amount { events: 60, bytes: 60_000 };
+const SMALL: Limits = Limits { window_events: 6, window_bytes: 4000, windows_bytes: 8000 };
+
+#[derive(Clone, Debug)]
+enum Op {
+    Keep { to: u8, weight: u32, commits: bool },
+    Take { lane: u32, max: usize },
+    TakeDue { lane: u32 },
+    End { lane: u32, which: usize, how: How },
+    Written { lane: u32, which: usize, due: Option<u64> },
+    Want { lane: u32 },
+    Bring { lane: u32, most: usize, lose: bool },
+    Requeue { which: usize, lane: u32 },
+    Lose { which: usize },
+    Move { which: usize, lane: u32 },
+    Advance { ms: u64 },
+    Configure { which: u8 },
+    Restart,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Settle,
+    Defer,
+    Dying,
+    PutBack,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let lane = || 0..COUNT;
+    let any = any::<usize>;
+    let how = prop_oneof![Just(How::Settle), Just(How::Defer), Just(How::Dying), Just(How::PutBack)];
+    prop_oneof![
+        9 => (1_u8..8, 1_u32..3000, 0_u8..8).prop_map(|(to, weight, c)| Op::Keep { to, weight, commits: c > 0 }),
+        5 => (lane(), 0_usize..6).prop_map(|(lane, max)| Op::Take { lane, max }),
+        4 => lane().prop_map(|lane| Op::TakeDue { lane }),
+        8 => (lane(), any(), how).prop_map(|(lane, which, how)| Op::End { lane, which, how }),
+        7 => (lane(), any(), prop::option::weighted(0.8, 0_u64..60))
+            .prop_map(|(lane, which, due)| Op::Written { lane, which, due }),
+        5 => lane().prop_map(|lane| Op::Want { lane }),
+        5 => (lane(), 0_usize..9, any()).prop_map(|(lane, most, l)| Op::Bring { lane, most, lose: l % 8 == 0 }),
+        3 => (any(), lane()).prop_map(|(which, lane)| Op::Requeue { which, lane }),
+        1 => any().prop_map(|which| Op::Lose { which }),
+        2 => (any(), lane()).prop_map(|(which, lane)| Op::Move { which, lane }),
+        3 => (0_u64..40).prop_map(|ms| Op::Advance { ms }),
+        1 => (0_u8..8).prop_map(|which| Op::Configure { which }),
+        1 => Just(Op::Restart),
+    ]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum St {
+    /// In a window or in the backlog.
+    Fresh,
+    /// A retry that waits, or one that is in memory.
+    Waiting {
+        due: u64,
+        dying: bool,
+    },
+    Reading,
+    InFlight,
+    Ending,
+    Settled,
+    Dead,
+    /// Nobody sends it again.
+    Lost,
+}
+
+impl St {
+    fn is_over(self) -> bool {
+        matches!(self, Self::Settled | Self::Dead | Self::Lost)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    st: St,
+    made: u16,
+    charge: Charge,
+    /// Where its last step stands, if that was a `Deferred`.
+    step: Option<Loc>,
+}
+
+#[derive(Debug)]
+struct Known {
+    weight: u32,
+    lanes: Vec<u32>,
+    holding: Holding,
+    places: BTreeMap<u32, Place>,
+}
+
+struct Rig {
+    lanes: Lanes,
+    quota: Quota,
+    configured: Vec<u32>,
+    events: BTreeMap<u64, Known>,
+    next: u64,
+    step: u32,
+    now: u64,
+    /// What is being read, by lane.
+    wanted: BTreeMap<u32, Wanted>,
+    log: Vec<(Loc, Progress)>,
+}
+
+fn bits(mask: u8) -> Vec<u32> {
+    (0..COUNT).filter(|lane| mask >> lane & 1 == 1).collect()
+}
+
+fn plain(lanes: &[u32]) -> Vec<(u32, MaxPending)> {
+    lanes.iter().map(|lane| (*lane, MaxPending::default())).collect()
+}
+
+impl Rig {
+    fn new() -> Self {
+        let mut rig = Self {
+            lanes: Lanes::new(BOUND, Arc::default(), RetryRoom::new(4, std::env::temp_dir())),
+            quota: Quota::new(BOUND),
+            configured: bits(7),
+            events: BTreeMap::new(),
+            next: 1,
+            step: 0,
+            now: 0,
+            wanted: BTreeMap::new(),
+            log: Vec::new(),
+        };
+        rig.fresh();
+        rig
+    }
+
+    /// Lanes and quota as they are at the start.
+    fn fresh(&mut self) {
+        self.lanes = Lanes::new(BOUND, Arc::default(), RetryRoom::new(4, std::env::temp_dir()));
+        self.lanes.limits = SMALL;
+        self.quota = Quota::new(BOUND);
+        for lane in 0..COUNT {
+            self.lanes.lane(lane, &format!("{lane}").into());
+            self.quota.add_destination();
+        }
+        self.lanes.set_destinations(&plain(&self.configured));
+        self.quota.configure(&plain(&self.configured));
+    }
+
+    fn places(&self, lane: u32, wanted: impl Fn(&St) -> bool) -> Vec<u64> {
+        let at = |known: &Known| known.places.get(&lane).is_some_and(|place| wanted(&place.st));
+        self.events.iter().filter(|(_, known)| at(known)).map(|(seq, _)| *seq).collect()
+    }
+
+    fn place(&mut self, seq: u64, lane: u32) -> &mut Place {
+        self.events.get_mut(&seq).unwrap().places.get_mut(&lane).unwrap()
+    }
+
+    fn note(&mut self, seq: u64, lane: u32, what: What, made: u16) -> Loc {
+        self.step += 1;
+        let at = Loc { segment: self.step % 3, offset: self.step };
+        let attempts = if made > 0 { vec![attempt(made)] } else { Vec::new() };
+        self.log.push((at, Progress { seq, lane, what, attempts }));
+        at
+    }
+
+    fn release(&mut self, seq: u64, lane: u32, st: St) {
+        let Known { holding, places, .. } = self.events.get_mut(&seq).unwrap();
+        let place = places.get_mut(&lane).unwrap();
+        self.quota.release(holding, lane, place.charge);
+        *place = Place { st, made: 0, charge: Charge::None, step: None };
+    }
+
+    fn taken(&mut self, lane: u32, delivery: &Delivery, due: bool) -> Result<(), TestCaseError> {
+        let seq = delivery.event.id.seq();
+        let now = self.now;
+        let place = self.place(seq, lane);
+        let right = match place.st {
+            St::Fresh => !due,
+            // A retry that was put back stands before the window.
+            St::Waiting { due: at, dying } => !dying && at <= if due { now } else { 0 },
+            _ => false,
+        };
+        prop_assert!(right, "{seq} at {lane} was {place:?}");
+        place.st = St::InFlight;
+        prop_assert_eq!(delivery.attempt, place.made + 1);
+        Ok(())
+    }
+
+    fn lose(&mut self, seq: u64) {
+        let known = &self.events[&seq];
+        let (weight, lanes_of) = (known.weight, known.lanes.clone());
+        self.lanes.lost(seq, weight, &lanes_of);
+        for lane in lanes_of {
+            if !self.place(seq, lane).st.is_over() {
+                self.release(seq, lane, St::Lost);
+                self.note(seq, lane, What::Lost, 0);
+            }
+        }
+    }
+
+    fn step(&mut self, op: Op) -> Result<(), TestCaseError> {
+        match op {
+            Op::Keep { to, weight, commits } => self.keep(&bits(to), weight, commits)?,
+            Op::Take { lane, max } => {
+                let taken = self.lanes.take(lane, max);
+                prop_assert!(taken.len() <= max);
+                for delivery in taken {
+                    self.taken(lane, &delivery, false)?;
+                }
+            }
+            Op::TakeDue { lane } => {
+                if let Some(delivery) = self.lanes.take_due(lane, Millis(self.now)) {
+                    self.taken(lane, &delivery, true)?;
+                }
+            }
+            Op::End { lane, which, how } => self.end(lane, which, how)?,
+            Op::Written { lane, which, due } => self.written(lane, which, due)?,
+            Op::Want { lane } if !self.wanted.contains_key(&lane) => {
+                let wanted = self.lanes.wanted(lane, Millis(self.now));
+                for seq in &wanted.fresh {
+                    prop_assert_eq!(self.place(*seq, lane).st, St::Fresh);
+                    self.place(*seq, lane).st = St::Reading;
+                }
+                for retry in &wanted.retries {
+                    let now = self.now;
+                    let place = self.place(retry.seq, lane);
+                    let St::Waiting { due, dying } = place.st else { panic!("{retry:?} {place:?}") };
+                    prop_assert!(due <= now);
+                    prop_assert_eq!(
+                        (retry.dying, retry.attempt, Some(retry.at)),
+                        (dying, place.made, place.step)
+                    );
+                    if dying {
+                        place.st = St::Ending;
+                    }
+                }
+                self.wanted.insert(lane, wanted);
+            }
+            Op::Bring { lane, most, lose } => self.bring(lane, most, lose),
+            Op::Requeue { which, lane } => self.requeue(which, lane)?,
+            Op::Lose { which } => {
+                if let Some(which) = which.checked_rem(self.events.len()) {
+                    self.lose(*self.events.keys().nth(which).unwrap());
+                }
+            }
+            Op::Move { which, lane } => {
+                let waiting = self.places(lane, |st| matches!(st, St::Waiting { .. } | St::InFlight));
+                let Some(which) = which.checked_rem(waiting.len()) else { return Ok(()) };
+                let seq = waiting[which];
+                self.step += 1;
+                let to = Loc { segment: self.step % 3, offset: self.step };
+                let place = self.place(seq, lane);
+                let waits = place.step.is_some();
+                if waits {
+                    let from = place.step.replace(to);
+                    let old = self.log.iter().rev().find(|(at, _)| Some(*at) == from).unwrap().1.clone();
+                    self.log.push((to, old));
+                }
+                prop_assert_eq!(self.lanes.moved(seq, lane, to), waits);
+            }
+            Op::Advance { ms } => self.now += ms,
+            Op::Configure { which } => {
+                self.configured = bits(which);
+                self.lanes.set_destinations(&plain(&self.configured));
+                self.quota.configure(&plain(&self.configured));
+            }
+            Op::Restart => self.restart(),
+            Op::Want { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, to: &[u32], weight: u32, commits: bool) -> Result<(), TestCaseError> {
+        let mut holding = Holding::new(u64::from(weight));
+        let allowed = self.quota.check(&holding, to.iter().copied());
+        prop_assert_eq!(self.lanes.check(u64::from(weight), to), allowed);
+        if allowed.is_err() {
+            return Ok(());
+        }
+        let reserved = self.lanes.reserve(weight, to);
+        if !commits {
+            self.lanes.unreserve(reserved);
+            return Ok(());
+        }
+        let seq = self.next;
+        self.next += 1;
+        self.lanes.admit(reserved, ready(seq, weight));
+        let mut places = BTreeMap::new();
+        for lane in to {
+            let charge = self.quota.charge(&mut holding, *lane);
+            places.insert(*lane, Place { st: St::Fresh, made: 0, charge, step: None });
+        }
+        self.events.insert(seq, Known { weight, lanes: to.to_vec(), holding, places });
+        Ok(())
+    }
+
+    fn end(&mut self, lane: u32, which: usize, how: How) -> Result<(), TestCaseError> {
+        let flying = self.places(lane, |st| *st == St::InFlight);
+        let Some(which) = which.checked_rem(flying.len()) else { return Ok(()) };
+        let seq = flying[which];
+        let lanes_of = self.events[&seq].lanes.clone();
+        let made = self.place(seq, lane).made;
+        match how {
+            How::Settle => {
+                prop_assert_eq!(self.lanes.settle(lane, id(seq), &lanes_of).map(|r| r.seq), Some(seq));
+                self.release(seq, lane, St::Settled);
+                self.note(seq, lane, What::Delivered, made + 1);
+            }
+            How::Defer => {
+                let ready = self.lanes.defer(lane, id(seq), attempt(made + 1)).unwrap();
+                prop_assert_eq!(ready.attempts.last().map(|a| a.number), Some(made + 1));
+                let place = self.place(seq, lane);
+                (place.st, place.made) = (St::Ending, made + 1);
+            }
+            How::Dying => {
+                prop_assert_eq!(self.lanes.dying(lane, id(seq)).map(|r| r.seq), Some(seq));
+                let place = self.place(seq, lane);
+                (place.st, place.made) = (St::Ending, made + 1);
+            }
+            How::PutBack => {
+                prop_assert!(self.lanes.put_back(lane, id(seq)));
+                let place = self.place(seq, lane);
+                place.st = match place.step {
+                    Some(_) => St::Waiting { due: 0, dying: false },
+                    None => St::Fresh,
+                };
+            }
+        }
+        prop_assert!(
+            self.lanes.settle(lane, id(seq), &lanes_of).is_none() && !self.lanes.put_back(lane, id(seq))
+        );
+        Ok(())
+    }
+
+    /// The commit of what `end` said: it waits, or is dead.
+    fn written(&mut self, lane: u32, which: usize, due: Option<u64>) -> Result<(), TestCaseError> {
+        let ending = self.places(lane, |st| *st == St::Ending);
+        let Some(which) = which.checked_rem(ending.len()) else { return Ok(()) };
+        let seq = ending[which];
+        let made = self.place(seq, lane).made;
+        let Some(due) = due else {
+            let (weight, lanes_of) = (self.events[&seq].weight, self.events[&seq].lanes.clone());
+            prop_assert!(self.lanes.died(seq, lane, weight, &lanes_of));
+            self.release(seq, lane, St::Dead);
+            self.note(seq, lane, What::Dead(DeadReason::Gone), made);
+            return Ok(());
+        };
+        let (due, dying) = (self.now + due, which % 4 == 3);
+        let reason = dying.then_some(DeadReason::Gone);
+        let at = self.note(seq, lane, What::Deferred { due: Millis(due), dying: reason }, made);
+        prop_assert!(self.lanes.wait(seq, lane, Millis(due), made, dying, at));
+        let place = self.place(seq, lane);
+        (place.st, place.step) = (St::Waiting { due, dying }, Some(at));
+        Ok(())
+    }
+
+    fn bring(&mut self, lane: u32, most: usize, lose: bool) {
+        let Some(wanted) = self.wanted.remove(&lane) else { return };
+        for seq in &wanted.fresh {
+            let place = self.place(*seq, lane);
+            if place.st == St::Reading {
+                place.st = St::Fresh;
+            }
+        }
+        if let Some(seq) = wanted.fresh.first().filter(|_| lose) {
+            self.lose(*seq);
+        }
+        let weight = |seq: &u64| self.events[seq].weight;
+        let fresh = wanted.fresh.iter().take(most).map(|seq| ready(*seq, weight(seq))).collect();
+        let due = wanted.retries.iter().filter(|retry| !retry.dying).take(most);
+        let due = due.map(|retry| (ready(retry.seq, weight(&retry.seq)), retry.attempt)).collect();
+        self.lanes.bring(lane, fresh, due);
+    }
+
+    fn requeue(&mut self, which: usize, lane: u32) -> Result<(), TestCaseError> {
+        let over = self.places(lane, |_| true);
+        let Some(which) = which.checked_rem(over.len()) else { return Ok(()) };
+        let seq = over[which];
+        let known = self.events.get_mut(&seq).unwrap();
+        let (weight, lanes_of) = (known.weight, known.lanes.clone());
+        let place = known.places.get_mut(&lane).unwrap();
+        if place.st == St::Lost {
+            return Ok(());
+        }
+        if !place.st.is_over() {
+            prop_assert!(!self.lanes.requeue(seq, lane, weight, &lanes_of));
+            return Ok(());
+        }
+        let allowed = self.quota.check(&known.holding, [lane]);
+        prop_assert_eq!(self.lanes.check_requeue(seq, &[lane], weight, &lanes_of), allowed);
+        if allowed.is_ok() {
+            place.charge = self.quota.charge(&mut known.holding, lane);
+            place.st = St::Fresh;
+            prop_assert!(self.lanes.requeue(seq, lane, weight, &lanes_of));
+            self.note(seq, lane, What::Requeued, 0);
+        }
+        Ok(())
+    }
+
+    /// What was not written is forgotten; all else is found again.
+    fn restart(&mut self) {
+        self.fresh();
+        self.wanted.clear();
+        for (seq, known) in &self.events {
+            self.lanes.restore(*seq, known.weight, &known.lanes);
+        }
+        for (at, progress) in &self.log {
+            let known = &self.events[&progress.seq];
+            self.lanes.restore_progress(&known.lanes, known.weight, *at, progress);
+        }
+        self.lanes.restored();
+        for (seq, known) in &mut self.events {
+            known.holding = Holding::new(u64::from(known.weight));
+            for (lane, place) in &mut known.places {
+                if place.st.is_over() {
+                    continue;
+                }
+                self.quota.restore(&mut known.holding, *lane);
+                place.charge = Charge::Reserved;
+                let here = |(_, step): &&(Loc, Progress)| step.seq == *seq && step.lane == *lane;
+                let last = self.log.iter().rev().find(here);
+                (place.st, place.made, place.step) = match last {
+                    Some((at, Progress { what: What::Deferred { due, dying }, attempts, .. })) => {
+                        let made = attempts.last().unwrap().number;
+                        (St::Waiting { due: due.0, dying: dying.is_some() }, made, Some(*at))
+                    }
+                    _ => (St::Fresh, 0, None),
+                };
+            }
+        }
+    }
+
+    fn compare(&self) -> Result<(), TestCaseError> {
+        check(&self.lanes);
+        prop_assert_eq!(format!("{:?}", self.lanes.quota), format!("{:?}", self.quota));
+        let pends = |place: &Place| !place.st.is_over();
+        let alive = self.events.iter().filter(|(_, known)| known.places.values().any(pends));
+        let alive: Vec<u64> = alive.map(|(seq, _)| *seq).collect();
+        prop_assert_eq!(self.lanes.pending(0, u64::MAX), alive.clone());
+        prop_assert_eq!(
+            self.lanes.pending_count(5, 20),
+            alive.iter().filter(|s| (5..=20).contains(*s)).count() as u64
+        );
+        for lane in 0..COUNT {
+            let here = self.places(lane, |st| !st.is_over());
+            let bytes = here.iter().map(|seq| u64::from(self.events[seq].weight)).sum();
+            prop_assert_eq!(self.lanes.depth(lane), (here.len() as u64, bytes));
+            prop_assert_eq!(self.lanes.oldest_seq(lane), here.first().copied());
+            let dead = self.places(lane, |st| *st == St::Dead);
+            prop_assert!(dead.iter().all(|seq| self.lanes.is_dead(*seq, lane)));
+            prop_assert_eq!(self.lanes.figures(lane).dead, dead.len() as u64);
+        }
+        let expected: BTreeSet<_> = self
+            .events
+            .iter()
+            .flat_map(|(seq, known)| known.places.iter().map(move |(lane, place)| (*seq, *lane, place)))
+            .filter(|(_, _, place)| !matches!(place.st, St::Ending))
+            .filter_map(|(seq, lane, place)| Some((seq, lane, place.step?)))
+            .filter(|(_, _, at)| at.segment == 1)
+            .map(|(seq, lane, at)| (seq, lane, at.offset))
+            .collect();
+        let found = self.lanes.waiting_in(1);
+        prop_assert_eq!(found.len(), expected.len());
+        prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+        Ok(())
+    }
+
+    /// Whatever happened before: all that is pending can be delivered, and then nothing is pending.
+    fn drain(&mut self) -> Result<(), TestCaseError> {
+        self.step(Op::Configure { which: 7 })?;
+        for round in 0..2000 {
+            self.now += 1000;
+            for lane in 0..COUNT {
+                for op in [
+                    Op::Written { lane, which: 0, due: None },
+                    Op::Bring { lane, most: 2, lose: false },
+                    Op::Want { lane },
+                    Op::Bring { lane, most: 2, lose: false },
+                    Op::Take { lane, max: 3 },
+                    Op::TakeDue { lane },
+                    Op::End { lane, which: 0, how: How::Settle },
+                ] {
+                    self.step(op)?;
+                }
+            }
+            if self.lanes.is_drained() {
+                break;
+            }
+            prop_assert!(round < 1999, "stuck");
+        }
+        self.compare()?;
+        prop_assert_eq!(self.lanes.quota.total(), Amount::default());
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_lanes_do_what_a_simple_model_of_them_does(ops in prop::collection::vec(op(), 100..250)) {
+        let mut rig = Rig::new();
+        for op in ops {
+            rig.step(op)?;
+            rig.compare()?;
+        }
+        rig.drain()?;
+    }
+}

@@ -1,0 +1,174 @@
+//! The payload of a progress record: a block of steps, each told from the one before it.
+//!
+//! ```text
+//! block    seq varint | time u48 ms | steps
+//! step     what: 3 bits, attempts: 5 bits (31: their number follows) | seq | lane varint | attempts | due (deferred)
+//! attempt  number varint | at | took varint ms | answer varint
+//! ```
+//! A `seq` counts from the last one, a time from the last time, both signed; so a delivery at the first attempt takes
+//! 7 to 10 bytes.
+
+use std::time::Duration;
+
+use super::Malformed;
+use super::wire::{Reader, put_signed, put_u48, put_varint};
+use crate::buffer::disk::progress::{Progress, What};
+use crate::buffer::handoff::DeadReason;
+use crate::buffer::view::MAX_ATTEMPTS_KEPT;
+use crate::clock::Millis;
+use crate::event::{Answer, Attempt};
+
+const COUNT_FOLLOWS: u8 = 31;
+
+/// From where the next step tells its number and its times.
+#[derive(Clone, Copy)]
+struct Base {
+    seq: u64,
+    at: u64,
+}
+
+impl Base {
+    fn put_seq(&mut self, out: &mut Vec<u8>, seq: u64) {
+        put_signed(out, seq.wrapping_sub(self.seq).cast_signed());
+        self.seq = seq;
+    }
+
+    fn read_seq(&mut self, from: &mut Reader<'_>) -> Result<u64, Malformed> {
+        self.seq = self.seq.wrapping_add_signed(from.signed()?);
+        Ok(self.seq)
+    }
+
+    fn put_time(&mut self, out: &mut Vec<u8>, at: Millis) {
+        put_signed(out, at.0.wrapping_sub(self.at).cast_signed());
+        self.at = at.0;
+    }
+
+    fn read_time(&mut self, from: &mut Reader<'_>) -> Result<Millis, Malformed> {
+        self.at = self.at.wrapping_add_signed(from.signed()?);
+        Ok(Millis(self.at))
+    }
+}
+
+/// Appends a block of `steps`. Of an attempt's duration, whole milliseconds are kept.
+pub(in crate::buffer) fn encode_progress(out: &mut Vec<u8>, steps: &[Progress]) {
+    let seq = steps.first().map_or(0, |step| step.seq);
+    let at = steps.iter().find_map(|step| step.attempts.first()).map_or(0, |attempt| attempt.at.0);
+    put_varint(out, seq);
+    put_u48(out, at);
+    let mut base = Base { seq, at: at & ((1 << 48) - 1) };
+    for step in steps {
+        put_step(out, step, &mut base);
+    }
+}
+
+/// Reads a block.
+pub(in crate::buffer) fn decode_progress(payload: &[u8]) -> Result<Vec<Progress>, Malformed> {
+    let mut from = Reader::new(payload);
+    let mut base = Base { seq: from.varint()?, at: from.u48()? };
+    let mut steps = Vec::new();
+    while !from.rest().is_empty() {
+        steps.push(read_step(&mut from, &mut base)?);
+    }
+    Ok(steps)
+}
+
+fn put_step(out: &mut Vec<u8>, step: &Progress, base: &mut Base) {
+    let too_many = step.attempts.len().saturating_sub(MAX_ATTEMPTS_KEPT);
+    let attempts = step.attempts.get(too_many..).unwrap_or_default();
+    let count = u8::try_from(attempts.len()).map_or(COUNT_FOLLOWS, |count| count.min(COUNT_FOLLOWS));
+    out.push(code_of(step.what) | count << 3);
+    if count == COUNT_FOLLOWS {
+        put_varint(out, attempts.len() as u64);
+    }
+    base.put_seq(out, step.seq);
+    put_varint(out, u64::from(step.lane));
+    for attempt in attempts {
+        put_varint(out, u64::from(attempt.number));
+        base.put_time(out, attempt.at);
+        put_varint(out, whole_millis(attempt.took));
+        put_varint(out, code_of_answer(attempt.answer));
+    }
+    if let What::Deferred { due, .. } = step.what {
+        // The time it waits for says nothing of when the next step happened: it is no base.
+        let mut base = *base;
+        base.put_time(out, due);
+    }
+}
+
+fn read_step(from: &mut Reader<'_>, base: &mut Base) -> Result<Progress, Malformed> {
+    let first = from.u8()?;
+    let count = match first >> 3 {
+        COUNT_FOLLOWS => from.number()?,
+        count => usize::from(count),
+    };
+    if count > MAX_ATTEMPTS_KEPT {
+        return Err(Malformed);
+    }
+    let (seq, lane) = (base.read_seq(from)?, from.number()?);
+    let mut attempts = Vec::with_capacity(count);
+    for _ in 0..count {
+        attempts.push(Attempt {
+            number: from.number()?,
+            at: base.read_time(from)?,
+            took: Duration::from_millis(from.varint()?),
+            answer: answer_of(from.varint()?)?,
+        });
+    }
+    let what = match first & 7 {
+        0 => What::Delivered,
+        1 => What::Dead(DeadReason::AttemptsExhausted),
+        2 => What::Dead(DeadReason::Gone),
+        3 => deferred(from, *base, None)?,
+        4 => deferred(from, *base, Some(DeadReason::AttemptsExhausted))?,
+        5 => deferred(from, *base, Some(DeadReason::Gone))?,
+        6 => What::Requeued,
+        _ => What::Lost,
+    };
+    Ok(Progress { seq, lane, what, attempts })
+}
+
+fn deferred(from: &mut Reader<'_>, mut base: Base, dying: Option<DeadReason>) -> Result<What, Malformed> {
+    Ok(What::Deferred { due: base.read_time(from)?, dying })
+}
+
+fn code_of(what: What) -> u8 {
+    match what {
+        What::Delivered => 0,
+        What::Dead(DeadReason::AttemptsExhausted) => 1,
+        What::Dead(DeadReason::Gone) => 2,
+        What::Deferred { dying: None, .. } => 3,
+        What::Deferred { dying: Some(DeadReason::AttemptsExhausted), .. } => 4,
+        What::Deferred { dying: Some(DeadReason::Gone), .. } => 5,
+        What::Requeued => 6,
+        What::Lost => 7,
+    }
+}
+
+/// The ends without a status, then the statuses from 200 on, around to 199: so a 2xx takes one byte.
+const FIRST_STATUS: u64 = 3;
+
+fn code_of_answer(answer: Answer) -> u64 {
+    match answer {
+        Answer::Timeout => 0,
+        Answer::Connect => 1,
+        Answer::Internal => 2,
+        Answer::Status(status) => FIRST_STATUS + u64::from(status.wrapping_sub(200)),
+    }
+}
+
+fn answer_of(code: u64) -> Result<Answer, Malformed> {
+    Ok(match code {
+        0 => Answer::Timeout,
+        1 => Answer::Connect,
+        2 => Answer::Internal,
+        code => {
+            let from_200 = u16::try_from(code - FIRST_STATUS).map_err(|_| Malformed)?;
+            Answer::Status(from_200.wrapping_add(200))
+        }
+    })
+}
+
+fn whole_millis(took: Duration) -> u64 {
+    let rounded = took.saturating_add(Duration::from_micros(500));
+    u64::try_from(rounded.as_millis()).unwrap_or(u64::MAX)
+}

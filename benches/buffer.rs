@@ -89,7 +89,7 @@ fn run(buffer: &Buffer, lane: &Lane, take: usize, rounds: u64) -> [Duration; 3] 
 
 #[allow(clippy::disallowed_methods, reason = "measures real time")]
 fn bench(c: &mut Criterion) {
-    let options = BufferOptions { max_events: 200_000, max_bytes: 1 << 30, ..BufferOptions::default() };
+    let options = BufferOptions { max_events: 200_000, max_bytes: 1 << 30, ..BufferOptions::memory() };
     let buffer = Buffer::memory(&BufferSettings::new(options).unwrap(), Clock::system());
     let destinations = ["app", "stuck"].map(|name| (Arc::from(name), MaxPending::default()));
     buffer.set_destinations(&destinations);

@@ -22,5 +22,6 @@ mod tests;
 pub use guard::Tokens;
 pub use server::{AdminServer, serve};
 pub use settings::{AdminListen, AdminOptions, AdminSettings};
+pub use show::stored;
 pub use token::{TOKEN_FILE, load_or_create};
 pub use view::{AdminView, Ask, GatewayView, Readiness, ReloadView, RouteAction, RouteView, SecretView};

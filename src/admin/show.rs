@@ -57,6 +57,13 @@ pub(super) fn detail(view: &EventView, route: Option<&RouteView>) -> Value {
     Value::Object(shown)
 }
 
+/// An event as [`detail`] shows it, to whoever reads the folder of a gateway that does not run: the headers of its
+/// route's scheme are not known there, but by their names.
+#[must_use]
+pub fn stored(view: &EventView) -> Value {
+    detail(view, None)
+}
+
 fn head(event: &Event) -> Map<String, Value> {
     let path = event.target.split_once('?').map_or(&*event.target, |(path, _)| path);
     let fields = [

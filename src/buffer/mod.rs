@@ -2,33 +2,44 @@
 //!
 //! The front door [keeps](Buffer::keep) an event for its destinations, or [passes](Buffer::pass) it on without
 //! keeping it; each destination's delivery task takes from its [`Lane`] and says what became of it. Between them
-//! nothing but ids: which form the buffer has (in memory now) is nobody's business outside this room.
+//! nothing but ids: which form the buffer has (on disk or in memory) is nobody's business outside this room.
 
 mod disk;
+mod express;
 mod handoff;
+pub mod inspect;
 mod memory;
 mod quota;
 mod settings;
+mod spill;
 mod view;
 
+#[doc(hidden)]
+pub use disk::fuzz_record;
+pub use disk::{DiskBuffer, DiskLane};
 pub use handoff::{DeadReason, Delivery, Express, KeepError, MaxPending, Settled};
 pub use memory::{MemoryBuffer, MemoryLane};
 pub use settings::{BufferOptions, BufferSettings, Store};
+pub use spill::{SpillReport, TakenSpill};
 pub use view::{
     BufferStats, DestinationView, EventFilter, EventView, LaneStats, MAX_ATTEMPTS_KEPT, MAX_EXCERPT, Status,
 };
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Millis};
-use crate::event::{Ack, Attempt, Claim, Event, EventId, Outcome};
+use crate::event::{Ack, Attempt, Claim, ClaimKeeper, DedupeKey, Event, EventId, Outcome};
+use crate::observe::Metrics;
 
 /// The buffer, in the form the user chose.
 #[derive(Clone, Debug)]
 pub enum Buffer {
+    /// On disk.
+    Disk(Arc<DiskBuffer>),
     /// In memory.
     Memory(Arc<MemoryBuffer>),
 }
@@ -40,10 +51,25 @@ impl Buffer {
         Self::Memory(MemoryBuffer::new(settings, clock))
     }
 
+    /// The disk form, in `settings.path`. Recovers what the folder holds, hands the ids of events in it to `ids`, reports
+    /// to `metrics`. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// A sentence: a folder that cannot be read or written, or one of a newer version.
+    pub fn disk(
+        settings: &BufferSettings,
+        clock: Clock,
+        ids: Arc<dyn ClaimKeeper>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, String> {
+        DiskBuffer::open(settings, clock, ids, metrics).map(Self::Disk)
+    }
+
     /// The lane of `destination`, made where there is none. Lanes live as long as the buffer.
     #[must_use]
     pub fn lane(&self, destination: &str) -> Lane {
         match self {
+            Self::Disk(buffer) => Lane::Disk(buffer.lane(destination)),
             Self::Memory(buffer) => Lane::Memory(buffer.lane(destination)),
         }
     }
@@ -51,6 +77,7 @@ impl Buffer {
     /// Which destinations exist now: what is reserved is shared among them. Others keep what they hold.
     pub fn set_destinations(&self, destinations: &[(Arc<str>, MaxPending)]) {
         match self {
+            Self::Disk(buffer) => buffer.set_destinations(destinations),
             Self::Memory(buffer) => buffer.set_destinations(destinations),
         }
     }
@@ -67,10 +94,11 @@ impl Buffer {
         event: Event,
         to: &[Lane],
         claim: Option<Claim>,
-        _ack: Ack,
+        ack: Ack,
     ) -> Result<EventId, KeepError> {
         match self {
-            Self::Memory(buffer) => buffer.keep(event, to.iter().map(Lane::in_memory), claim),
+            Self::Disk(buffer) => buffer.keep(event, to.iter().filter_map(Lane::on_disk), claim, ack).await,
+            Self::Memory(buffer) => buffer.keep(event, to.iter().filter_map(Lane::in_memory), claim),
         }
     }
 
@@ -86,7 +114,17 @@ impl Buffer {
         to: &[Lane],
     ) -> Result<(EventId, Vec<oneshot::Receiver<Outcome>>), KeepError> {
         match self {
-            Self::Memory(buffer) => buffer.pass(event, to.iter().map(Lane::in_memory)),
+            Self::Disk(buffer) => buffer.pass(event, to.iter().filter_map(Lane::on_disk)),
+            Self::Memory(buffer) => buffer.pass(event, to.iter().filter_map(Lane::in_memory)),
+        }
+    }
+
+    /// Remembers the id of an event that was [passed](Buffer::pass) and delivered, so that it is known as a duplicate
+    /// after a restart, too. Waits for nothing. In memory, where no id outlives the process, nothing.
+    pub fn remember(&self, key: DedupeKey, id: EventId, kept_at: Millis) {
+        match self {
+            Self::Disk(buffer) => buffer.remember(key, id, kept_at),
+            Self::Memory(_) => {}
         }
     }
 
@@ -94,6 +132,7 @@ impl Buffer {
     /// dead nowhere, or the buffer is closed. This is a provider's "Resend" and the operator's replay of a dead letter.
     pub fn requeue_dead(&self, id: EventId) -> bool {
         match self {
+            Self::Disk(buffer) => buffer.requeue_dead(id, None),
             Self::Memory(buffer) => buffer.requeue_dead(id, None),
         }
     }
@@ -101,6 +140,7 @@ impl Buffer {
     /// As [`Buffer::requeue_dead`], in the lane of `destination` alone.
     pub fn requeue_dead_at(&self, id: EventId, destination: &str) -> bool {
         match self {
+            Self::Disk(buffer) => buffer.requeue_dead(id, Some(destination)),
             Self::Memory(buffer) => buffer.requeue_dead(id, Some(destination)),
         }
     }
@@ -109,6 +149,7 @@ impl Buffer {
     #[must_use]
     pub fn find(&self, id: EventId) -> Option<EventView> {
         match self {
+            Self::Disk(buffer) => buffer.find(id),
             Self::Memory(buffer) => buffer.find(id),
         }
     }
@@ -124,6 +165,7 @@ impl Buffer {
         limit: usize,
     ) -> (Vec<EventView>, Option<EventId>) {
         match self {
+            Self::Disk(buffer) => buffer.list(filter, cursor, limit),
             Self::Memory(buffer) => buffer.list(filter, cursor, limit),
         }
     }
@@ -135,6 +177,7 @@ impl Buffer {
     /// No room (a delivered event counts again), or stopping: nothing changed.
     pub fn replay(&self, id: EventId) -> Result<Option<usize>, KeepError> {
         match self {
+            Self::Disk(buffer) => buffer.replay(id),
             Self::Memory(buffer) => buffer.replay(id),
         }
     }
@@ -142,6 +185,7 @@ impl Buffer {
     /// Forgets the dead letters that pass `filter`; how many.
     pub fn drop_dead(&self, filter: &EventFilter) -> usize {
         match self {
+            Self::Disk(buffer) => buffer.drop_dead(filter),
             Self::Memory(buffer) => buffer.drop_dead(filter),
         }
     }
@@ -150,6 +194,7 @@ impl Buffer {
     #[must_use]
     pub fn stats(&self) -> BufferStats {
         match self {
+            Self::Disk(buffer) => buffer.stats(),
             Self::Memory(buffer) => buffer.stats(),
         }
     }
@@ -157,7 +202,36 @@ impl Buffer {
     /// Refuses new events from now on ([`KeepError::ShuttingDown`]); what is kept goes on being delivered.
     pub fn close(&self) {
         match self {
+            Self::Disk(buffer) => buffer.close(),
             Self::Memory(buffer) => buffer.close(),
+        }
+    }
+
+    /// The end: call it when nothing is taken in any more. On disk, what is noted is synced and the threads end. In
+    /// memory, what is pending or dead is written to a file below `folder`, for [`Buffer::take_spill`] of the next
+    /// process. Blocks.
+    ///
+    /// # Errors
+    /// A sentence: the disk refused it, and no file is there.
+    pub fn spill(&self, folder: &Path) -> Result<SpillReport, String> {
+        match self {
+            Self::Disk(buffer) => {
+                buffer.finish();
+                Ok(SpillReport::default())
+            }
+            Self::Memory(buffer) => buffer.spill(folder),
+        }
+    }
+
+    /// Takes up what a former process spilled below `folder`, with ids, attempts and due times, and has the events' own
+    /// ids remembered by `ids`; then the files go. Blocks. Call it before anything is taken in.
+    ///
+    /// # Errors
+    /// A sentence: a file cannot be read, or is of a newer format. All files are as they were.
+    pub fn take_spill(&self, folder: &Path, ids: &dyn ClaimKeeper) -> Result<TakenSpill, String> {
+        match self {
+            Self::Disk(buffer) => buffer.take_spill(folder, ids),
+            Self::Memory(buffer) => buffer.take_spill(folder, ids),
         }
     }
 
@@ -166,6 +240,7 @@ impl Buffer {
     /// waited for. Waits as long as the last retry does; the caller brings the deadline.
     pub async fn drained(&self) {
         match self {
+            Self::Disk(buffer) => buffer.drained().await,
             Self::Memory(buffer) => buffer.drained().await,
         }
     }
@@ -174,14 +249,25 @@ impl Buffer {
 /// One destination's queue, as its delivery task sees it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Lane {
+    /// On disk.
+    Disk(DiskLane),
     /// In memory.
     Memory(MemoryLane),
 }
 
 impl Lane {
-    fn in_memory(&self) -> &MemoryLane {
+    // A lane belongs to the buffer that made it, and a process has one: the other kind is never met.
+    fn in_memory(&self) -> Option<&MemoryLane> {
         match self {
-            Self::Memory(lane) => lane,
+            Self::Memory(lane) => Some(lane),
+            Self::Disk(_) => None,
+        }
+    }
+
+    fn on_disk(&self) -> Option<&DiskLane> {
+        match self {
+            Self::Disk(lane) => Some(lane),
+            Self::Memory(_) => None,
         }
     }
 
@@ -189,6 +275,7 @@ impl Lane {
     #[must_use]
     pub fn destination(&self) -> &Arc<str> {
         match self {
+            Self::Disk(lane) => lane.destination(),
             Self::Memory(lane) => lane.destination(),
         }
     }
@@ -198,6 +285,7 @@ impl Lane {
     #[must_use]
     pub fn take(&self, max: usize) -> Vec<Delivery> {
         match self {
+            Self::Disk(lane) => lane.take(max),
             Self::Memory(lane) => lane.take(max),
         }
     }
@@ -206,6 +294,7 @@ impl Lane {
     #[must_use]
     pub fn take_due(&self, now: Millis) -> Option<Delivery> {
         match self {
+            Self::Disk(lane) => lane.take_due(now),
             Self::Memory(lane) => lane.take_due(now),
         }
     }
@@ -214,6 +303,7 @@ impl Lane {
     #[must_use]
     pub fn next_due(&self) -> Option<Millis> {
         match self {
+            Self::Disk(lane) => lane.next_due(),
             Self::Memory(lane) => lane.next_due(),
         }
     }
@@ -221,6 +311,7 @@ impl Lane {
     /// The delivery of `id` is over; `attempt` was its last, `excerpt` the start of the destination's answer.
     pub fn settle(&self, id: EventId, settled: Settled, attempt: Attempt, excerpt: Bytes) {
         match self {
+            Self::Disk(lane) => lane.settle(id, settled, attempt, &excerpt),
             Self::Memory(lane) => lane.settle(id, settled, attempt, &excerpt),
         }
     }
@@ -228,6 +319,7 @@ impl Lane {
     /// The delivery of `id` waits until `due`.
     pub fn defer(&self, id: EventId, attempt: Attempt, due: Millis, excerpt: Bytes) {
         match self {
+            Self::Disk(lane) => lane.defer(id, attempt, due, &excerpt),
             Self::Memory(lane) => lane.defer(id, attempt, due, &excerpt),
         }
     }
@@ -236,6 +328,7 @@ impl Lane {
     /// own task knows.
     pub fn put_back(&self, id: EventId) {
         match self {
+            Self::Disk(lane) => lane.put_back(id),
             Self::Memory(lane) => lane.put_back(id),
         }
     }
@@ -244,6 +337,7 @@ impl Lane {
     /// since the last [`Lane::take`]; between two takes it returns once, however much comes.
     pub async fn changed(&self) {
         match self {
+            Self::Disk(lane) => lane.changed().await,
             Self::Memory(lane) => lane.changed().await,
         }
     }
@@ -252,6 +346,7 @@ impl Lane {
     #[must_use]
     pub fn depth(&self) -> (u64, u64) {
         match self {
+            Self::Disk(lane) => lane.depth(),
             Self::Memory(lane) => lane.depth(),
         }
     }

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::units::Invalid;
+use crate::units::{Invalid, format_size};
 
+/// Places in a segment are numbers of 32 bits, and two events fit into one.
+const LARGEST_EVENT: u64 = 1 << 30;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which form of the buffer holds the events.
@@ -49,6 +51,19 @@ impl BufferOptions {
     pub fn memory() -> Self {
         Self { store: Store::Memory, max_bytes: 256 << 20, max_events: 100_000, ..Self::default() }
     }
+
+    /// On disk: how large a segment is, whatever comes. A larger event than half of this may come where
+    /// [`Self::max_event`] says so from the start.
+    #[must_use]
+    pub fn usual_segment_bytes(&self) -> u64 {
+        (self.max_bytes / 64).clamp(1 << 20, 64 << 20)
+    }
+
+    /// On disk: how large a segment is: two of the largest events fit.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u64 {
+        self.usual_segment_bytes().max(self.max_event.saturating_mul(2))
+    }
 }
 
 impl Default for BufferOptions {
@@ -85,8 +100,53 @@ impl BufferSettings {
         if options.max_events == 0 {
             invalid.push(Invalid::new("max_events", "a buffer of no events would refuse them all", ""));
         }
+        if options.store == Store::Disk {
+            options.check_disk(&mut invalid);
+        }
         if invalid.is_empty() { Ok(Self(options)) } else { Err(invalid) }
     }
+}
+
+impl BufferOptions {
+    /// A window of each destination's events is held in memory and a segment is cut into whole events: neither works
+    /// where a single one is a large part of all.
+    fn check_disk(&self, invalid: &mut Vec<Invalid>) {
+        let largest = format_size(self.max_event);
+        if self.max_event > LARGEST_EVENT {
+            invalid.push(Invalid::new(
+                "max_bytes",
+                format!("an event may have up to {largest} (`max_body` and `server.max_head`), a buffer on disk takes up to 1GiB"),
+                "lower `max_body`",
+            ));
+        } else if self.max_event > self.max_bytes / 8 {
+            invalid.push(Invalid::new(
+                "max_bytes",
+                format!(
+                    "an event may have up to {largest} (`max_body` and `server.max_head`), and a buffer on disk must hold \
+                     eight of them"
+                ),
+                format!("raise `max_bytes` to {}, or lower `max_body`", whole_mib(self.max_event * 8)),
+            ));
+        }
+        if self.dead_max_bytes < self.max_event {
+            invalid.push(Invalid::new(
+                "dead.max_bytes",
+                format!("an event may have up to {largest} (`max_body` and `server.max_head`): it would never be a dead letter"),
+                format!("raise `max_bytes` of [dead] to {} at least", whole_mib(self.max_event)),
+            ));
+        }
+        if self.dead_retention.is_zero() {
+            invalid.push(Invalid::new(
+                "dead.retention",
+                "dead letters kept for no time are lost",
+                "write how long somebody may need to look after them, like \"30d\"",
+            ));
+        }
+    }
+}
+
+fn whole_mib(bytes: u64) -> String {
+    format!("{}MiB", bytes.div_ceil(1 << 20))
 }
 
 impl std::ops::Deref for BufferSettings {

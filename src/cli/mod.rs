@@ -19,6 +19,7 @@ mod run;
 mod send;
 mod sign;
 mod simulator;
+mod spool;
 mod status;
 mod target;
 mod view;
@@ -54,6 +55,7 @@ enum Command {
     Reload(reload::Args),
     Events(events::Args),
     Dead(dead::Args),
+    Spool(spool::Args),
 }
 
 /// Does what `args` (the program's name first) say.
@@ -80,6 +82,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Reload(args) => reload::run(&args, &mut out),
         Command::Events(args) => events::run(&args, &mut out),
         Command::Dead(args) => dead::run(&args, &mut out),
+        Command::Spool(args) => spool::run(&args, &mut out),
     };
     // What was found out before a failure is printed before the failure is.
     match (outcome, out.flush()) {

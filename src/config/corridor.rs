@@ -67,7 +67,7 @@ impl<'a> Corridor<'_, 'a, '_> {
             url.map(str::to_owned)
         });
         let (deliver_to, deliver_timeout) = destinations?;
-        if ack == Some(Ack::Memory) {
+        if ack.is_some_and(|ack| ack != Ack::Delivered) {
             self.warn_of_late_deliveries(check.as_ref(), &deliver_to);
         }
         self.warn_of_guessed_url(check.as_ref(), public_url.is_some());
@@ -244,18 +244,20 @@ impl<'a> Corridor<'_, 'a, '_> {
     }
 
     fn ack(&self) -> Option<Ack> {
-        let Some(value) = self.table.get("ack") else { return Some(Ack::Memory) };
+        let buffer = self.around.buffer;
+        let Some(value) = self.table.get("ack") else { return Some(buffer.default_ack()) };
         match value.word(&["memory", "delivered", "durable"])? {
             "memory" => Some(Ack::Memory),
             "delivered" => Some(Ack::Delivered),
-            _ => {
+            _ if buffer.is_in_memory() => {
                 value.mistake(
-                    "ack = \"durable\" needs store = \"disk\", which is not yet supported",
-                    "write \"memory\" (kept in memory, lost if the process dies) or \"delivered\" (answered when the \
-                     app has answered)",
+                    "ack = \"durable\" needs store = \"disk\": nothing is durable that waits in memory",
+                    "write store = \"disk\" in [buffer], or here \"memory\" (lost if the process dies) or \
+                     \"delivered\" (answered when the app has answered)",
                 );
                 None
             }
+            _ => Some(Ack::Durable),
         }
     }
 
@@ -329,7 +331,7 @@ impl<'a> Corridor<'_, 'a, '_> {
                 ),
                 "raise `server.max_inflight_bytes`",
             );
-        } else if self.around.buffer.is_some_and(|buffer| max_body > buffer.max_bytes / 2) {
+        } else if self.around.buffer.is_in_memory() && max_body > self.around.buffer.options.max_bytes / 2 {
             value.walk.warn(
                 value.span(),
                 "a body of this size takes more than half of `buffer.max_bytes`; it may never find room",

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::buffer::BufferOptions;
+
 /// The machine as the defaults see it; tests make their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -9,6 +11,9 @@ pub struct Environment {
     pub memory_limit: Option<u64>,
     /// `$STATE_DIRECTORY`, which systemd sets for `StateDirectory=`.
     pub state_directory: Option<PathBuf>,
+    /// On what kind of file system the folder lies that is taken where `buffer.path` is not set, if that is one that
+    /// forgets: its name.
+    pub default_folder_forgets: Option<&'static str>,
 }
 
 impl Environment {
@@ -21,7 +26,12 @@ impl Environment {
             let text = value.to_string_lossy().into_owned();
             PathBuf::from(text.split(':').next().unwrap_or(&text))
         });
-        Self { memory_limit: memory_limit(Path::new("/")), state_directory: state }
+        let default_folder = state.clone().unwrap_or_else(|| BufferOptions::default().path);
+        Self {
+            memory_limit: memory_limit(Path::new("/")),
+            state_directory: state,
+            default_folder_forgets: forgetful_file_system(&default_folder),
+        }
     }
 
     /// `wanted` bytes, but at most a quarter of the memory limit, and at least `least`.
@@ -118,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_share_is_at_most_a_quarter() {
-        let machine = |limit| Environment { memory_limit: limit, state_directory: None };
+        let machine = |limit| Environment { memory_limit: limit, ..Environment::default() };
         assert_eq!(machine(None).share(256 << 20, 1), 256 << 20);
         assert_eq!(machine(Some(512 << 20)).share(256 << 20, 1), 128 << 20);
         assert_eq!(machine(Some(8 << 20)).share(256 << 20, 4 << 20), 4 << 20);

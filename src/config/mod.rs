@@ -8,6 +8,7 @@
 //! A secret's `file = "PATH"` is relative to the folder of the configuration file, as in nginx, so that both can be
 //! moved together. What hooklatch makes itself (`buffer.path`, sockets) is relative to the working directory.
 
+mod buffer;
 mod catalog;
 mod corridor;
 mod dedupe;
@@ -183,7 +184,7 @@ struct Context<'c> {
 /// Reads the whole file; `None` where it has mistakes, all of which are then recorded.
 fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
     let server = server::server(&root, context);
-    let buffer = server::buffer(&root, context);
+    let buffer = buffer::read(&root, context);
     let (dedupe, dedupe_options) = server::dedupe(&root);
     let admin = server::admin(&root, context);
     let log = server::log(&root);
@@ -191,11 +192,12 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
     let around = routes::Surroundings {
         server: &server.options,
         dedupe: &dedupe_options,
-        buffer: buffer.as_deref(),
+        buffer: &buffer,
         destinations: &destinations,
     };
     let routes = routes::routes(&root, context, &around);
     warnings::of_whole(&root, &server.options, &routes, &destinations);
+    let buffer = buffer.settings(&server.options, &dedupe_options, &routes);
     root.done();
     let (buffer, admin) = (buffer?, admin?);
     Some(Config {
@@ -205,7 +207,7 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
             server.options.workers,
             &buffer,
             &admin,
-            server::default_max_bytes(context),
+            buffer::default_max_bytes(buffer.store, context),
             log,
         ),
         server: server.settings?,

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::buffer::Buffer;
 use super::corridor::{self, Corridor};
 use super::destinations::{Destinations, read_url};
 use super::path::read_path;
@@ -13,7 +14,6 @@ use super::suggest::nearest;
 use super::url::{self, Place};
 use super::walk::{Scope, Table, Value, Walk, set};
 use super::{Context, name_mistake};
-use crate::buffer::BufferOptions;
 use crate::dedupe::DedupeOptions;
 use crate::delivery::{DestinationOptions, Endpoint, HostRule};
 use crate::headers::is_token;
@@ -26,7 +26,7 @@ use crate::net::IpSet;
 pub(super) struct Surroundings<'r> {
     pub(super) server: &'r ServerOptions,
     pub(super) dedupe: &'r DedupeOptions,
-    pub(super) buffer: Option<&'r BufferOptions>,
+    pub(super) buffer: &'r Buffer<'r>,
     pub(super) destinations: &'r Destinations<'r>,
 }
 

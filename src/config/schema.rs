@@ -18,12 +18,19 @@ pub(super) struct Schema {
 
 pub(super) static ROOT: Schema = Schema {
     table: "the top level",
-    keys: &["server", "listeners", "admin", "metrics", "buffer", "dedupe", "log", "routes", "destinations"],
-    later: &[
-        ("include", "more configuration files"),
-        ("providers_dir", "provider files of one's own"),
-        ("dead", "dead letters with a store of their own"),
+    keys: &[
+        "server",
+        "listeners",
+        "admin",
+        "metrics",
+        "buffer",
+        "dead",
+        "dedupe",
+        "log",
+        "routes",
+        "destinations",
     ],
+    later: &[("include", "more configuration files"), ("providers_dir", "provider files of one's own")],
 };
 
 pub(super) static SERVER: Schema = Schema {
@@ -63,9 +70,11 @@ pub(super) static METRICS: Schema = Schema { table: "[metrics]", keys: &["listen
 
 pub(super) static BUFFER: Schema = Schema {
     table: "[buffer]",
-    keys: &["store", "path", "max_bytes", "max_events"],
-    later: &[("retention", "the history of delivered events")],
+    keys: &["store", "path", "max_bytes", "max_events", "retention"],
+    later: &[],
 };
+
+pub(super) static DEAD: Schema = Schema { table: "[dead]", keys: &["retention", "max_bytes"], later: &[] };
 
 pub(super) static DEDUPE: Schema = Schema { table: "[dedupe]", keys: &["ttl", "max_ids"], later: &[] };
 
@@ -220,11 +229,12 @@ pub(super) static MAX_PENDING: Schema =
     Schema { table: "max_pending of [destinations.NAME]", keys: &["events", "bytes"], later: &[] };
 
 /// The tables of a user's file, in the order in which a misplaced key is looked for.
-static ALL: [&Schema; 17] = [
+static ALL: [&Schema; 18] = [
     &ROUTE,
     &DESTINATION,
     &SERVER,
     &BUFFER,
+    &DEAD,
     &DEDUPE,
     &ADMIN,
     &METRICS,

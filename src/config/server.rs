@@ -1,4 +1,4 @@
-//! `[server]`, `[listeners.NAME]`, `[buffer]`, `[dedupe]`, `[admin]`, `[metrics]` and `[log]`.
+//! `[server]`, `[listeners.NAME]`, `[dedupe]`, `[admin]`, `[metrics]` and `[log]`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,6 @@ use super::schema;
 use super::walk::{Table, Value, set};
 use super::{Context, name_mistake, secrets, url};
 use crate::admin::{AdminListen, AdminOptions, AdminSettings};
-use crate::buffer::{BufferOptions, BufferSettings, Store};
 use crate::dedupe::{DedupeOptions, DedupeSettings};
 use crate::headers::is_token;
 use crate::ingress::{ListenAddress, Listener, ServerOptions, ServerSettings, TrustedProxies};
@@ -78,7 +77,7 @@ pub(super) fn server(root: &Table<'_>, context: &Context<'_>) -> Server {
 }
 
 /// A table at the top of the file, or its absence.
-fn section<'a>(root: &Table<'a>, key: &'static str, schema: &'static schema::Schema) -> Table<'a> {
+pub(super) fn section<'a>(root: &Table<'a>, key: &'static str, schema: &'static schema::Schema) -> Table<'a> {
     let name = format!("[{key}]");
     let missing = || Table::new(root.walk, None, root.span(), name.clone(), schema);
     match root.get(key) {
@@ -274,53 +273,6 @@ pub(super) fn public_url<'a>(value: Value<'a>, help: &str) -> Option<&'a str> {
         return None;
     }
     Some(text)
-}
-
-/// Reads `[buffer]`; with it whether `path` was written down.
-pub(super) fn buffer(root: &Table<'_>, context: &Context<'_>) -> Option<BufferSettings> {
-    let table = section(root, "buffer", &schema::BUFFER);
-    let mut options = BufferOptions { max_bytes: default_max_bytes(context), ..BufferOptions::memory() };
-    if let Some(value) = table.get("store") {
-        match value.word(&["memory", "disk"]) {
-            Some("disk") => value.mistake(
-                "store = \"disk\" is not yet supported (the disk form of the buffer)",
-                "write \"memory\" or leave it out; an event is then lost if the process dies before the app has it",
-            ),
-            _ => options.store = Store::Memory,
-        }
-    }
-    let typed_path = table.get("path").and_then(|value| {
-        let text = value.str("write it like \"./hooklatch-data\"")?;
-        if text.is_empty() || text.contains('\0') {
-            value.mistake("`path` of the buffer is a folder", "write it like \"./hooklatch-data\"");
-            return None;
-        }
-        Some((value, PathBuf::from(text)))
-    });
-    match typed_path {
-        Some((value, path)) => {
-            if let Some(kind) = super::environment::forgetful_file_system(&path) {
-                value.walk.warn(
-                    value.span(),
-                    format!("this folder lies on {kind}: what is in it is gone after a restart of the machine or container"),
-                    "put it on a disk or a mounted volume",
-                );
-            }
-            options.path = path;
-        }
-        None => set(&mut options.path, context.environment.state_directory.clone()),
-    }
-    set(&mut options.max_bytes, table.get("max_bytes").and_then(Value::size));
-    set(&mut options.max_events, table.get("max_events").and_then(|value| value.integer(1..=1_000_000_000)));
-    let settings = BufferSettings::new(options).map_err(|complaints| table.invalid(complaints)).ok();
-    table.done();
-    settings
-}
-
-/// `buffer.max_bytes` where the file says nothing: a matter of the memory that this process may have now.
-pub(super) fn default_max_bytes(context: &Context<'_>) -> u64 {
-    const SMALLEST: u64 = 64 << 10;
-    context.environment.share(BufferOptions::default().max_bytes, SMALLEST)
 }
 
 /// Reads `[dedupe]`.

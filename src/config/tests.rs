@@ -6,11 +6,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::buffer::{BufferOptions, Store};
 use crate::clock::{Clock, Millis};
 use crate::event::Ack;
 use crate::ingress::{Action, CorridorSettings};
 
-const UNLIMITED: Environment = Environment { memory_limit: None, state_directory: None };
+const UNLIMITED: Environment =
+    Environment { memory_limit: None, state_directory: None, default_folder_forgets: None };
 const SHIPPED: &str = include_str!("../../conf/hooklatch.toml");
 const PASS_THROUGH: &str = "[routes.everything_else]\npath = \"/*\"\nproxy_to = \"http://127.0.0.1:3000\"\n";
 
@@ -40,7 +42,7 @@ fn corridor(config: &Config) -> &CorridorSettings {
         .unwrap()
 }
 
-/// The shipped file with every line `#key = …` and `#[table]` taken in.
+/// The shipped file with every line `#key = …` and `#[table]` taken in, on the store that knows all of them.
 fn uncommented() -> String {
     let is_setting =
         |line: &str| line.starts_with('#') && !matches!(line.as_bytes().get(1), None | Some(b' '));
@@ -49,6 +51,7 @@ fn uncommented() -> String {
         .map(|line| if is_setting(line) { &line[1..] } else { line })
         .collect::<Vec<_>>()
         .join("\n")
+        .replace("store = \"memory\"", "store = \"disk\"")
 }
 
 #[test]
@@ -81,6 +84,13 @@ fn what_the_shipped_file_shows_commented_out_is_right_too() {
     own.sign.clone_from(&written.sign);
     own.max_pending = written.max_pending;
     assert_eq!(format!("{:#?}", **written), format!("{own:#?}"));
+    let (written, own) = (&config.buffer, BufferOptions::default());
+    assert_eq!(
+        (written.store, written.retention, written.dead_retention, written.dead_max_bytes),
+        (Store::Disk, own.retention, own.dead_retention, own.dead_max_bytes)
+    );
+    let (memory, shown) = (BufferOptions::memory(), (written.max_bytes, written.max_events));
+    assert_eq!(shown, (memory.max_bytes, memory.max_events));
     let erp = config.routes.iter().find(|route| &*route.name == "erp").unwrap();
     let Action::Deliver(erp) = &erp.action else { panic!("{erp:?}") };
     assert_eq!(
@@ -113,17 +123,24 @@ fn every_key_stands_in_the_shipped_file() {
 
 #[test]
 fn memory_limits_lower_the_defaults_and_only_those() {
-    let small = Environment { memory_limit: Some(64 << 20), state_directory: Some("/var/lib/x".into()) };
+    let small = Environment {
+        memory_limit: Some(64 << 20),
+        state_directory: Some("/var/lib/x".into()),
+        ..Environment::default()
+    };
     let parse = |text: &str| Config::parse(Path::new("f"), text, &mut SecretStore::unread(), &small).unwrap();
-    let config = parse(PASS_THROUGH);
+    let memory = "[buffer]\nstore = \"memory\"\n";
+    let config = parse(&format!("{memory}{PASS_THROUGH}"));
     assert_eq!((config.server.max_inflight_bytes, config.buffer.max_bytes), (16 << 20, 16 << 20));
     assert_eq!(config.buffer.path, Path::new("/var/lib/x"));
     let text = format!(
-        "[server]\nmax_inflight_bytes = \"1GiB\"\n[buffer]\npath = \"mine\"\nmax_bytes = \"1GiB\"\n{PASS_THROUGH}"
+        "[server]\nmax_inflight_bytes = \"1GiB\"\n{memory}path = \"mine\"\nmax_bytes = \"1GiB\"\n{PASS_THROUGH}"
     );
     let config = parse(&text);
     assert_eq!((config.server.max_inflight_bytes, config.buffer.max_bytes), (1 << 30, 1 << 30));
     assert_eq!(config.buffer.path, Path::new("mine"));
+    let config = parse(&format!("{DISK}{PASS_THROUGH}"));
+    assert_eq!(config.buffer.max_bytes, 4 << 30, "what lies on a disk takes no memory");
     // GitHub's 25 MiB do not fit into the 16.
     let text = "[routes.a]\npath = \"/a\"\nprovider = \"github\"\nsecrets = [{ env = \"X\" }]\ndeliver_to = [\"app\"]\n\
                 [destinations.app]\nurl = \"http://app\"\n";
@@ -234,7 +251,7 @@ fn keys_that_need_a_restart_are_named() {
     assert_eq!(restarts(""), [""; 0]);
     assert_eq!(restarts("[server]\nmax_body = \"2MiB\""), [""; 0]);
     assert_eq!(
-        restarts("[buffer]\nmax_events = 7\nmax_bytes = \"1MiB\""),
+        restarts("[buffer]\nmax_events = 7\nmax_bytes = \"64MiB\""),
         ["buffer.max_events", "buffer.max_bytes"]
     );
     assert_eq!(restarts("[log]\nlevel = \"debug\"\nformat = \"text\""), ["log.level", "log.format"]);
@@ -251,6 +268,98 @@ fn keys_that_need_a_restart_are_named() {
         restarts("[admin]\nlisten = \"\"\n[metrics]\nlisten = \"127.0.0.1:3\""),
         ["admin.listen", "metrics.listen"]
     );
+}
+
+const DISK: &str = "[buffer]\nstore = \"disk\"\n";
+
+#[test]
+fn a_store_on_disk_has_defaults_of_its_own_and_knows_what_can_come() {
+    let config = right(&format!("{DISK}[dedupe]\nmax_ids = 7\n{GITHUB}dedupe = {{ ttl = \"200h\" }}\n{APP}"));
+    let github = Catalog::shipped().get("github").unwrap().max_body.unwrap();
+    let expected = BufferOptions {
+        max_event: github + (16 << 10),
+        remembered_ids: 7,
+        remembered_for: Duration::from_secs(200 * 3600),
+        ..BufferOptions::default()
+    };
+    assert_eq!(*config.buffer, expected);
+    assert_eq!((expected.max_bytes, expected.max_events), (4 << 30, u64::MAX));
+    assert_eq!(corridor(&config).ack, Ack::Durable);
+    // Without a route of its own size it is the server's.
+    let config = right(&format!("{DISK}{PASS_THROUGH}"));
+    assert_eq!(*config.buffer, BufferOptions::default());
+    let memory = right(&format!("[buffer]\nstore = \"memory\"\n{GITHUB}{APP}"));
+    assert_eq!((memory.buffer.store, corridor(&memory).ack), (Store::Memory, Ack::Memory));
+    assert_eq!((memory.buffer.max_bytes, memory.buffer.max_events), (256 << 20, 100_000));
+}
+
+#[test]
+fn without_a_word_the_store_is_the_default_one() {
+    let config = right(&format!("{GITHUB}{APP}"));
+    assert_eq!(config.buffer.store, buffer::DEFAULT_STORE);
+    let named = match buffer::DEFAULT_STORE {
+        Store::Memory => right(&format!("[buffer]\nstore = \"memory\"\n{GITHUB}{APP}")),
+        Store::Disk => right(&format!("{DISK}{GITHUB}{APP}")),
+    };
+    assert_eq!((&*config.buffer, corridor(&config).ack), (&*named.buffer, corridor(&named).ack));
+    assert!(Config::needs_restart(&config, &named).is_empty());
+}
+
+#[test]
+fn each_ack_is_taken_by_a_store_that_can_keep_it() {
+    for (store, ack, taken) in [
+        ("disk", "durable", Some(Ack::Durable)),
+        ("disk", "memory", Some(Ack::Memory)),
+        ("disk", "delivered", Some(Ack::Delivered)),
+        ("memory", "durable", None),
+        ("memory", "memory", Some(Ack::Memory)),
+        ("memory", "delivered", Some(Ack::Delivered)),
+    ] {
+        let text = format!("[buffer]\nstore = \"{store}\"\n{GITHUB}ack = \"{ack}\"\n{APP}");
+        match taken {
+            Some(taken) => assert_eq!(corridor(&right(&text)).ack, taken, "{store} {ack}"),
+            None => assert!(mistake(&text).contains("needs store = \"disk\""), "{store} {ack}"),
+        }
+    }
+    let too_large = format!("{DISK}{GITHUB}max_body = \"900MiB\"\n{APP}");
+    assert!(mistake(&too_large).contains("max_inflight_bytes"));
+    // One mistake is one mistake: nobody knows what the mistyped store can keep.
+    let said = mistake(&format!("[buffer]\nstore = \"disc\"\n{GITHUB}ack = \"durable\"\n{APP}"));
+    assert!(said.contains("\"disc\""), "{said}");
+}
+
+#[test]
+fn on_disk_larger_bodies_than_the_segments_hold_need_a_restart() {
+    let disk = |bytes: &str, body: &str| {
+        right(&format!("{DISK}max_bytes = \"{bytes}\"\n[server]\nmax_body = \"{body}\"\n{PASS_THROUGH}"))
+    };
+    let restarts = |old: &Config, new: &Config| Config::needs_restart(old, new).len();
+    // 4 GiB are cut into segments of 64 MiB.
+    assert_eq!(restarts(&disk("4GiB", "1MiB"), &disk("4GiB", "30MiB")), 0);
+    assert_eq!(restarts(&disk("4GiB", "1MiB"), &disk("4GiB", "32MiB")), 1);
+    assert_eq!(restarts(&disk("4GiB", "40MiB"), &disk("4GiB", "40MiB")), 0);
+    assert_eq!(restarts(&disk("4GiB", "40MiB"), &disk("4GiB", "1MiB")), 0);
+    assert_eq!(disk("4GiB", "40MiB").buffer.segment_bytes(), (80 << 20) + (32 << 10));
+    assert_eq!(disk("4GiB", "1MiB").buffer.segment_bytes(), 64 << 20);
+    assert_eq!(disk("16MiB", "64KiB").buffer.segment_bytes(), 1 << 20);
+    let old = right(&format!("{DISK}{PASS_THROUGH}"));
+    let new = format!("{DISK}retention = \"1h\"\n[dead]\nretention = \"1d\"\nmax_bytes = \"1MB\"\n");
+    let new = right(&format!("{new}[server]\nmax_body = \"64KiB\"\n{PASS_THROUGH}"));
+    assert_eq!(Config::needs_restart(&old, &new), ["buffer.retention", "dead.retention", "dead.max_bytes"]);
+}
+
+#[test]
+fn a_store_on_disk_in_a_default_folder_that_forgets_is_warned_of() {
+    let machine = Environment { default_folder_forgets: Some("tmpfs"), ..Environment::default() };
+    let warnings = |text: &str| {
+        let text = format!("{text}{PASS_THROUGH}");
+        let config = Config::parse(Path::new("f"), &text, &mut SecretStore::unread(), &machine).unwrap();
+        config.warnings.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+    };
+    let [said] = &warnings(DISK)[..] else { panic!("no warning, or too many") };
+    assert!(said.contains("tmpfs") && said.contains("./hooklatch-data"), "{said}");
+    assert_eq!(warnings(&format!("{DISK}path = \"/proc/none\"\n")), [""; 0]);
+    assert_eq!(warnings("[buffer]\nstore = \"memory\"\n"), [""; 0]);
 }
 
 #[test]

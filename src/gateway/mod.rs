@@ -148,13 +148,15 @@ async fn serve(rooms: Arc<Rooms>, reloader: Arc<Reloader>, mut signals: Signals)
         }
     };
     notify::stopping(stop::at_most(&rooms) + LAST_LINES);
-    tokio::select! {
+    let code = tokio::select! {
         () = stop::stop(&rooms) => code,
         () = signals.stop() => {
             tracing::warn!("a second signal: stopping at once, without waiting for what is in flight");
             ExitCode::FAILURE
         }
-    }
+    };
+    stop::leave(&rooms).await;
+    code
 }
 
 /// Reads again, and hears signals meanwhile: a file system that does not answer holds up a reload, and no stop; a

@@ -10,11 +10,12 @@ use super::reload::Reloader;
 use super::state_dir::StateDir;
 use super::views;
 use crate::admin::{self, AdminServer, Readiness, Tokens};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, BufferSettings, Store};
 use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::dedupe::Dedupe;
 use crate::delivery::{Destinations, Endpoint};
+use crate::event::ClaimKeeper;
 use crate::ingress::{
     Action, Bound, Door, Ingress, ListenAddress, Listener, Parts, ProxySettings, RouteSettings,
     ServerOptions, ServerSettings, Upstream, raise_open_files,
@@ -63,8 +64,8 @@ impl Rooms {
         let started_at = clock.now();
         let state_dir = StateDir::open(&config.buffer.path)?;
         let resolver = Resolver::system();
-        let buffer = Buffer::memory(&config.buffer, clock.clone());
         let dedupe = Dedupe::new(&config.dedupe, clock.clone(), state_dir.dedupe_key()?);
+        let buffer = buffer(&config.buffer, &clock, &dedupe, &metrics)?;
         let destinations = Arc::new(Destinations::new(
             buffer.clone(),
             resolver.clone(),
@@ -193,6 +194,7 @@ impl Rooms {
             let _ = self.admin.set(admin);
             Ok(())
         })?;
+        self.take_up_spill().await?;
         self.readiness.set_loaded();
         let bound = std::mem::take(&mut *self.bound.lock());
         let (door, stop) = (Arc::clone(&self.door), self.stop.subscribe());
@@ -201,6 +203,29 @@ impl Rooms {
         self.readiness.set_bound();
         for address in &self.listeners {
             tracing::info!(listener = "server", address, "listening");
+        }
+        Ok(())
+    }
+
+    /// What the process before could not deliver, after all that can fail and before anything is accepted.
+    async fn take_up_spill(self: &Arc<Self>) -> Result<(), String> {
+        let this = Arc::clone(self);
+        let taken =
+            tokio::task::spawn_blocking(move || this.buffer.take_spill(this.state_dir.path(), &*this.dedupe));
+        let taken = taken.await.unwrap_or_else(|error| Err(format!("the spill was not read: {error}")))?;
+        if taken.events > 0 {
+            tracing::info!(events = taken.events, "events that the last run could not deliver go on");
+        }
+        if taken.damaged > 0 {
+            self.metrics.corrupt_records(taken.damaged);
+            tracing::error!(
+                records = taken.damaged,
+                files = ?taken.kept,
+                "what the last run could not deliver is damaged in part: these records are not delivered, their file is kept"
+            );
+        }
+        for left in &taken.left {
+            tracing::error!("{left}; the events in it come once more at the next start");
         }
         Ok(())
     }
@@ -237,6 +262,22 @@ impl Rooms {
             }
             Ok(Err(error)) => format!("the front door closed: {error}"),
             Err(error) => format!("the front door closed: {error}"),
+        }
+    }
+}
+
+/// The buffer, in the form that the user chose.
+fn buffer(
+    settings: &BufferSettings,
+    clock: &Clock,
+    dedupe: &Arc<Dedupe>,
+    metrics: &Arc<Metrics>,
+) -> Result<Buffer, String> {
+    match settings.store {
+        Store::Memory => Ok(Buffer::memory(settings, clock.clone())),
+        Store::Disk => {
+            let ids: Arc<dyn ClaimKeeper> = Arc::<Dedupe>::clone(dedupe);
+            Buffer::disk(settings, clock.clone(), ids, Arc::clone(metrics))
         }
     }
 }

@@ -1,19 +1,23 @@
 //! The stop: nobody is turned away before a balancer knows, nothing in flight is cut before its time, and what could
-//! not be delivered is said.
+//! not be delivered is kept for the next start, and said.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::rooms::Rooms;
+use crate::buffer::SpillReport;
 
 /// For what ends at the deadline and has to put things in order then.
 const ENDING: Duration = Duration::from_secs(3);
+/// What a slow disk writes in a second.
+const SPILLED_A_SECOND: u64 = 16 << 20;
 
-/// How long [`stop`] takes at most.
+/// How long [`stop`] and [`leave`] take at most.
 pub(super) fn at_most(rooms: &Rooms) -> Duration {
     let server = rooms.ingress.server();
-    server.shutdown_delay + server.drain_timeout + ENDING
+    let spill = Duration::from_secs(rooms.buffer.stats().bytes / SPILLED_A_SECOND);
+    server.shutdown_delay + server.drain_timeout + ENDING + spill
 }
 
 /// Stops the gateway: not ready at once, still accepting for `server.shutdown_delay`, then up to
@@ -31,17 +35,37 @@ pub(super) async fn stop(rooms: &Rooms) {
         tracing::warn!("{cut}");
     }
     rooms.buffer.close();
-    let left = rooms.destinations.drain(deadline).await;
-    let dead = rooms.buffer.stats().dead_events;
-    for (destination, events) in &left.destinations {
-        tracing::error!(
-            destination = &**destination,
-            events,
-            "could not be delivered before the stop and are lost with this memory buffer"
-        );
+    let _ = rooms.destinations.drain(deadline).await;
+}
+
+/// What is left goes to where the next start finds it, and is said. After a stop that was cut short, too.
+pub(super) async fn leave(rooms: &Rooms) {
+    rooms.buffer.close();
+    let (buffer, folder) = (rooms.buffer.clone(), rooms.state_dir.path().to_owned());
+    let written = tokio::task::spawn_blocking(move || buffer.spill(&folder));
+    let written = written.await.unwrap_or_else(|error| Err(format!("the spill itself failed: {error}")));
+    let fate = match &written {
+        Ok(SpillReport { path: Some(path), .. }) => {
+            format!("in the spill file {} and go on at the next start", path.display())
+        }
+        Ok(SpillReport { path: None, .. }) => "kept and go on at the next start".to_owned(),
+        Err(error) => format!("lost with this memory buffer: {error}"),
+    };
+    let (stats, lost) = (rooms.buffer.stats(), written.is_err());
+    let (mut undelivered, mut bytes) = (0, 0);
+    for lane in stats.destinations.iter().filter(|lane| lane.events > 0) {
+        undelivered += lane.events;
+        bytes += lane.bytes;
+        let (destination, events) = (&*lane.destination, lane.events);
+        if lost {
+            tracing::error!(destination, events, "could not be delivered before the stop and are {fate}");
+        } else {
+            tracing::warn!(destination, events, "could not be delivered before the stop and are {fate}");
+        }
     }
-    if dead > 0 {
-        tracing::error!(events = dead, "dead letters are lost with this memory buffer");
+    let dead = stats.dead_events;
+    if dead > 0 && lost {
+        tracing::error!(events = dead, "dead letters are {fate}");
     }
-    tracing::info!(undelivered = left.events, bytes = left.bytes, dead, "stopped");
+    tracing::info!(undelivered, bytes, dead, "stopped");
 }

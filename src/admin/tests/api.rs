@@ -197,7 +197,7 @@ fn a_delivered_event_is_replayed_with_a_fresh_budget() {
 
 #[test]
 fn a_replay_without_room_changes_nothing() {
-    let small = BufferOptions { max_events: 4, ..BufferOptions::default() };
+    let small = BufferOptions { max_events: 4, ..BufferOptions::memory() };
     let listen = AdminOptions { listen: AdminListen::parse("127.0.0.1:0"), ..AdminOptions::default() };
     let house = house_with(listen, small);
     let id = house.keep(event(1), &["app"]);

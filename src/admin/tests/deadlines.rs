@@ -12,7 +12,7 @@ use super::*;
 use crate::event::EventIds;
 
 fn desk() -> Arc<Desk> {
-    let (view, _) = rooms(BufferOptions::default());
+    let (view, _) = rooms(BufferOptions::memory());
     let tokens = Tokens { full: Secret::new(TOKEN), read: None };
     Arc::new(Desk {
         view: Arc::new(view),

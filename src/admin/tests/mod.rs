@@ -61,7 +61,7 @@ fn house() -> House {
 }
 
 fn house_at(options: AdminOptions) -> House {
-    house_with(options, BufferOptions::default())
+    house_with(options, BufferOptions::memory())
 }
 
 fn house_with(options: AdminOptions, buffer: BufferOptions) -> House {

@@ -7,7 +7,8 @@
 //! - What happened to an event (delivered, deferred with attempts and due time, dead, requeued) is written behind
 //!   events, in the same log, and is on the disk with the next commit: at most one commit later, or 50 ms.
 //! - A segment goes only after the progress that it holds for events elsewhere stands in a later one, durably.
-//! - Memory holds no event that waits, but a window of each lane; a bit for a place, and 24 bytes for a waiting retry.
+//! - Memory holds no event that waits, but a window of each lane; a bit for a place, and 24 bytes for a waiting retry, up
+//!   to a million of them: more are in a file without a name, which the next start does without.
 //! - A record is believed only if its CRC-32C is right; what is not believed is counted, copied away and named.
 //! - A failed `fdatasync` or write is never repeated on its file: the segment is poisoned, its waiting senders get a 503,
 //!   the next commit goes to a new one, and what it held beside events (progress) goes there, too.
@@ -50,18 +51,21 @@
 //! # The operations
 //! - *append*: a sequence number is given and the record encoded into the batch. Nothing is written yet.
 //! - *commit*: one write of the whole batch behind the last one, one `fdatasync`. Then senders are woken.
-//! - *roll*: where the batch does not fit, a spare becomes the next segment (header, rename, fsync of the folder).
+//! - *roll*: where the batch does not fit, a spare becomes the next segment (header, rename, fsync of the folder). The
+//!   header is on the disk with the `fdatasync` of the first commit: before that nothing in the segment is promised.
 //! - *seal*: the index of a segment that was rolled away from is written, beside the writer.
 //! - *carry*: progress that a segment holds for events elsewhere is appended again, before the segment goes.
 //! - *drop*: a segment whose events are all settled goes when its `retention` is over or its room is needed: carry,
 //!   commit, `.idx` becomes `.ids`, the file becomes a spare.
-//! - *merge*: where no segment can be dropped, those with the fewest events still waiting are copied together into one,
-//!   which says whom it replaces; it stands (fsync, rename, fsync of the folder) before they go.
+//! - *merge*: where no segment can be dropped, what waits in those with the fewest bytes waiting is copied together into
+//!   a spare, whose first record says whom it replaces. It becomes a segment (fsync, rename, fsync of the folder) before
+//!   they go.
 //!
 //! # Recovery
-//! Reads every index, scans what has none, and applies: all events (as pending), then all progress in the order of the
-//! log, then the ids for the dedupe table, oldest first. The last segment is sealed and a new one begun: nothing is ever
-//! appended behind a torn tail.
+//! Reads every index, scans what has none, puts aside what a merged segment replaces, and tells in this order: all
+//! progress in the order of the log, so that an event that is settled is known to be so when it comes; then all events in
+//! ascending order; then the ids for the dedupe table, oldest first. A new segment is begun with the first commit:
+//! nothing is ever appended behind a torn tail.
 //!
 //! | the process ends … | and the next start finds |
 //! |---|---|
@@ -69,14 +73,45 @@
 //! | within it, or before its `fdatasync` returned | any part of it: whole records are kept (their senders come again and read "duplicate"), torn ones end the segment |
 //! | after the `fdatasync`, before the 2xx | the event; the sender's retry is a duplicate |
 //! | after the 2xx, before the progress was written | the event, pending: it goes out again with the same id |
-//! | after the rename of a roll, before its header | a file without a valid header for its name: a spare |
-//! | within a seal | a segment without an index: it is scanned |
-//! | within a merge, before its rename | a temporary file: removed |
-//! | after it, before the replaced ones are gone | both: the replaced ones are removed |
+//! | within a roll, before its rename | a spare, whatever its header says |
+//! | after the rename of a roll, before its first commit was synced | a segment without a record, or, where the power failed and the header is not on the disk, a file with an earlier life's header or none: a spare |
+//! | within a seal | a segment without an index, perhaps a temporary file (removed): it is scanned |
+//! | within a merge, before its rename | a spare, whatever stands in it |
+//! | after it, before the replaced ones are gone | both: the replaced ones become spares, their indexes `.ids` |
 //! | within a drop, after `.idx` became `.ids` | a segment without an index: scanned, found settled, dropped again |
 
-#![allow(dead_code, reason = "the seams come first")]
-
+mod batch;
+mod buffer;
+mod commit;
+mod compact;
+mod dead;
 mod device;
-mod progress;
-mod source;
+mod excerpts;
+mod feeder;
+mod housekeeper;
+mod index;
+pub(in crate::buffer) mod inspect;
+mod lanes;
+mod listing;
+mod lookup;
+mod mortician;
+mod ports;
+pub(super) mod progress;
+pub(super) mod record;
+mod recover;
+mod recovered;
+mod retries;
+mod rows;
+mod scan;
+mod segment;
+pub(super) mod source;
+mod spares;
+mod spilled;
+mod spool;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use buffer::{DiskBuffer, DiskLane};
+#[doc(hidden)]
+pub use record::fuzz_record;

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use super::super::express::LaneSignal;
 use super::super::handoff::KeepError;
 use super::super::quota::Amount;
 use super::super::view::EventFilter;
-use super::lane::LaneSignal;
 use super::state::State;
 use super::stored::{Place, State as At, Stored};
 use crate::event::EventId;

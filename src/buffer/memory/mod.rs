@@ -15,6 +15,7 @@ mod dead;
 mod history;
 mod lane;
 mod listing;
+mod spilled;
 mod state;
 mod stored;
 #[cfg(test)]
@@ -27,13 +28,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::express::LaneSignal;
 use super::handoff::{Delivery, KeepError, MaxPending, OpenExpress, Settled};
 use super::quota::{Amount, Charge};
 use super::settings::BufferSettings;
 use super::view::{BufferStats, EventFilter, EventView};
 use crate::clock::{Clock, Millis};
 use crate::event::{Attempt, Claim, Event, EventId, Outcome};
-use lane::LaneSignal;
 use listing::{PER_CALL, PER_LOCK, PER_PAGE};
 use state::{NotInFlight, State};
 use stored::Place;
@@ -72,19 +73,19 @@ impl MemoryBuffer {
     pub(super) fn keep<'a>(
         &self,
         event: Event,
-        to: impl ExactSizeIterator<Item = &'a MemoryLane> + Clone,
+        to: impl Iterator<Item = &'a MemoryLane> + Clone,
         claim: Option<Claim>,
     ) -> Result<EventId, KeepError> {
         let now = self.clock.now();
         // Allocated before the lock; what the history lets go is freed after it.
         let mut event = Arc::new(event);
-        let mut places = Vec::with_capacity(to.len());
+        let mut places = Vec::with_capacity(to.size_hint().1.unwrap_or(1));
         for lane in to.clone() {
             if !places.iter().any(|place: &Place| place.lane == lane.number) {
                 places.push(Place::fresh(lane.number, Charge::None));
             }
         }
-        let kept = self.state.lock().keep(now, &mut event, places);
+        let kept = self.state.lock().keep(now, &mut event, places, claim.as_ref().map(Claim::key));
         let (id, _gone) = kept?;
         if let Some(claim) = claim {
             claim.confirm(id, now);

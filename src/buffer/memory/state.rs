@@ -16,17 +16,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::super::express::LaneSignal;
 use super::super::handoff::{Delivery, KeepError, MaxPending, OpenExpress, Settled};
 use super::super::quota::{Amount, Charge, Full, Holding, Quota};
 use super::history::History;
-use super::lane::{LaneSignal, LaneState};
+use super::lane::LaneState;
 use super::stored::{ExcerptBudget, Place, State as At, Stored};
 use crate::clock::Millis;
-use crate::event::{Attempt, Event, EventId, Outcome};
+use crate::event::{Attempt, DedupeKey, Event, EventId, Outcome};
 
 #[derive(Debug)]
 pub(super) struct State {
-    next_seq: u64,
+    pub(super) next_seq: u64,
     /// Pending, dead and lately delivered events, by sequence number.
     pub(super) events: BTreeMap<u64, Stored>,
     pub(super) lanes: Vec<LaneState>,
@@ -92,6 +93,7 @@ impl State {
         now: Millis,
         event: &mut Arc<Event>,
         mut places: Vec<Place>,
+        key: Option<DedupeKey>,
     ) -> Result<(EventId, Gone), KeepError> {
         if self.closed {
             return Err(KeepError::ShuttingDown);
@@ -105,7 +107,7 @@ impl State {
                 lane.push_fresh(id.seq(), holding.size);
             }
         }
-        self.events.insert(id.seq(), Stored { event: Arc::clone(event), holding, places });
+        self.events.insert(id.seq(), Stored { event: Arc::clone(event), holding, key, places });
         let gone = if holding.is_free() { self.retire(id.seq(), holding.size) } else { None };
         Ok((id, gone))
     }
@@ -125,7 +127,7 @@ impl State {
             let room = self
                 .lanes
                 .get_mut(*number as usize)
-                .is_some_and(|lane| lane.has_express_room(weight, max_bytes));
+                .is_some_and(|lane| lane.express.has_room(weight, max_bytes));
             if !room {
                 return Err(self.full(Full::Destination(*number)));
             }
@@ -134,7 +136,7 @@ impl State {
         let mut outcomes = Vec::with_capacity(lanes.len());
         for number in lanes {
             if let Some(lane) = self.lanes.get_mut(*number as usize) {
-                outcomes.push(lane.push_express(Arc::clone(event), weight));
+                outcomes.push(lane.express.push(Arc::clone(event), weight));
             }
         }
         Ok((id, outcomes))
@@ -164,7 +166,7 @@ impl State {
         let count = max.min(lane.waiting());
         let mut taken = Vec::with_capacity(count);
         while taken.len() < count {
-            let Some(delivery) = lane.pop_express() else { break };
+            let Some(delivery) = lane.express.pop() else { break };
             taken.push(delivery);
         }
         while taken.len() < count {

@@ -8,12 +8,14 @@ use super::super::handoff::DeadReason;
 use super::super::quota::{Charge, Holding};
 use super::super::view::{MAX_ATTEMPTS_KEPT, MAX_EXCERPT, Status};
 use crate::clock::Millis;
-use crate::event::{Attempt, Event};
+use crate::event::{Attempt, DedupeKey, Event};
 
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) event: Arc<Event>,
     pub(super) holding: Holding,
+    /// Under which its id is remembered.
+    pub(super) key: Option<DedupeKey>,
     /// One a destination; never two of the same.
     pub(super) places: Vec<Place>,
 }

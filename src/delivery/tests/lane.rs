@@ -53,7 +53,7 @@ impl std::io::Write for Kept {
 }
 
 pub fn buffer(clock: &Clock) -> Buffer {
-    Buffer::memory(&BufferSettings::new(BufferOptions::default()).unwrap(), clock.clone())
+    Buffer::memory(&BufferSettings::new(BufferOptions::memory()).unwrap(), clock.clone())
 }
 
 impl Rig {

@@ -51,7 +51,9 @@ fn conclude(
     match landed {
         Landed::Everywhere { first } => {
             if let Some(claim) = flight.claim.take() {
-                claim.confirm(id, parts.clock.now());
+                let (key, kept_at) = (claim.key(), parts.clock.now());
+                claim.confirm(id, kept_at);
+                parts.buffer.remember(key, id, kept_at);
             }
             let outcome = RequestOutcome::Accepted;
             Ok(match first.filter(|_| from_app_wanted) {

@@ -7,6 +7,7 @@
 mod destination;
 mod gauges;
 mod route;
+mod storage;
 
 pub use destination::DestinationMetrics;
 pub use gauges::{DestinationGauges, Gauges};
@@ -34,7 +35,7 @@ pub struct Metrics {
     route_info: IntGaugeVec,
     connections: IntGauge,
     log_lines_lost: IntCounter,
-    storage_failures: IntCounter,
+    storage: storage::Handles,
     panics: IntCounter,
     /// Two scrapes at once would see each other's half-set gauges.
     scrape: Mutex<()>,
@@ -93,11 +94,7 @@ impl Metrics {
                 "hooklatch_log_lines_lost_total",
                 "Lines of the log that nobody could take in time.",
             )?,
-            storage_failures: counter(
-                r,
-                "hooklatch_storage_failures_total",
-                "Writes that the storage refused.",
-            )?,
+            storage: storage::Handles::register(r)?,
             panics: counter(r, "hooklatch_panics_total", "Panics caught: each one is a bug to report.")?,
             routes: Mutex::default(),
             secrets: Mutex::default(),
@@ -181,11 +178,6 @@ impl Metrics {
     /// So many lines of the log were lost.
     pub fn log_lines_lost(&self, lines: u64) {
         self.log_lines_lost.inc_by(lines);
-    }
-
-    /// The storage refused a write.
-    pub fn storage_failed(&self) {
-        self.storage_failures.inc();
     }
 
     /// A panic was caught.

@@ -38,6 +38,13 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
     metrics.set_route_info([("github", "memory")]);
     metrics.log_lines_lost(4);
     metrics.panicked();
+    metrics.fsync(Duration::from_micros(290));
+    metrics.fsync(Duration::from_secs(60));
+    metrics.storage_failed();
+    metrics.corrupt_records(5);
+    metrics.set_spool_segments(64);
+    metrics.set_spool_segments(63);
+    metrics.set_retries_waiting(1_000_000);
     let text = metrics.encode_with(&Gauges {
         dedupe_ids: 11,
         dedupe_evicted: 12,
@@ -73,7 +80,14 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
         r#"hooklatch_config_reloads_total{result="failed"} 0"#,
         r#"hooklatch_route_info{ack="memory",route="github"} 1"#,
         "hooklatch_log_lines_lost_total 4",
-        "hooklatch_storage_failures_total 0",
+        r#"hooklatch_fsync_seconds_bucket{le="0.00025"} 0"#,
+        r#"hooklatch_fsync_seconds_bucket{le="0.0005"} 1"#,
+        r#"hooklatch_fsync_seconds_bucket{le="30"} 1"#,
+        "hooklatch_fsync_seconds_count 2",
+        "hooklatch_storage_failures_total 1",
+        "hooklatch_spool_corrupt_records_total 5",
+        "hooklatch_spool_segments 63",
+        "hooklatch_retries_waiting 1000000",
         "hooklatch_panics_total 1",
         "hooklatch_dedupe_ids 11",
         "hooklatch_dedupe_evicted_total 12",

@@ -1,6 +1,6 @@
 //! Passed events: `ack = "delivered"`.
 
-use super::super::lane::MAX_EXPRESS;
+use super::super::super::express::MAX_EXPRESS;
 use super::*;
 
 const NO_ANSWER: Outcome = Outcome::Failed { answer: None, reply: None };

@@ -28,7 +28,7 @@ impl Rig {
     }
 
     fn with_bytes(max_events: u64, max_bytes: u64, destinations: &[&str]) -> Self {
-        let options = BufferOptions { max_events, max_bytes, ..BufferOptions::default() };
+        let options = BufferOptions { max_events, max_bytes, ..BufferOptions::memory() };
         let clock = Clock::manual(START);
         let buffer = Buffer::memory(&BufferSettings::new(options).unwrap(), clock.clone());
         let rig = Self { buffer, clock };
@@ -65,7 +65,7 @@ impl Rig {
     }
 
     fn memory(&self) -> &MemoryBuffer {
-        let Buffer::Memory(buffer) = &self.buffer;
+        let Buffer::Memory(buffer) = &self.buffer else { panic!("it is in memory") };
         buffer
     }
 }

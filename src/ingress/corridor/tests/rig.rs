@@ -200,7 +200,7 @@ impl Rig {
         let log = EventLog::to(Box::new(lines.clone()), true, Arc::clone(&metrics));
         let dedupe =
             Dedupe::new(&DedupeSettings::new(DedupeOptions::default()).unwrap(), clock.clone(), [7; 16]);
-        let options = BufferOptions { max_events, ..BufferOptions::default() };
+        let options = BufferOptions { max_events, ..BufferOptions::memory() };
         let buffer = Buffer::memory(&BufferSettings::new(options).unwrap(), clock.clone());
         buffer.set_destinations(&[
             ("app".into(), MaxPending::default()),

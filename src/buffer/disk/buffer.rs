@@ -1,0 +1,621 @@
+//! The disk form as the rest of the house sees it: one lock over lanes and the writer's desk, four threads beside it.
+//!
+//! Locks are taken in this order and never held over a disk access: the state, then the names or the spool's batch.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::dead::{DeadLetters, DeadOptions};
+use super::device::RealDevice;
+use super::excerpts::Excerpts;
+use super::lanes::{Lanes, Ready};
+use super::mortician::{Burial, Job};
+use super::ports::{CommitFailed, Room, SharedNames, SpoolOptions};
+use super::progress::{Loc, Progress, What};
+use super::retries::RetryRoom;
+use super::source::Source;
+use super::spool::Spool;
+use super::writer::{Desk, Kept};
+use super::{feeder, housekeeper, mortician, recovered, writer};
+use crate::buffer::express::LaneSignal;
+use crate::buffer::handoff::{DeadReason, Delivery, KeepError, MaxPending, OpenExpress, Settled};
+use crate::buffer::quota::{Amount, Full};
+use crate::buffer::settings::BufferSettings;
+use crate::clock::{Clock, Millis};
+use crate::event::{Ack, Attempt, Claim, ClaimKeeper, DedupeKey, Event, EventId, Outcome};
+use crate::observe::Metrics;
+
+/// Passed events (`ack = "delivered"`) are numbered from here on: they take no place in the spool.
+const EXPRESS_SEQS: u64 = 1 << 63;
+/// How many events may be on their way into the dead letters at once; further ones wait as retries do.
+const MAX_DYING: usize = 4096;
+/// Waiting retries in memory, over all lanes, of 24 bytes each; more are in a file.
+const MAX_RETRIES_IN_MEMORY: usize = 1_000_000;
+/// When an event that found no way into the dead letters tries again.
+pub(super) const DYING_AGAIN: Duration = Duration::from_secs(30);
+
+/// What all threads share.
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) ids: Arc<dyn ClaimKeeper>,
+    pub(super) names: SharedNames,
+    pub(super) state: Mutex<State>,
+    /// Wakes the writer.
+    pub(super) to_write: Condvar,
+    pub(super) spool: Spool<RealDevice>,
+    pub(super) dead: DeadLetters,
+    pub(super) open: Arc<OpenExpress>,
+    feed: Sender<Option<u32>>,
+    bury: Sender<Job>,
+}
+
+/// What stands under the lock.
+pub(super) struct State {
+    pub(super) lanes: Lanes,
+    pub(super) desk: Desk,
+    pub(super) excerpts: Excerpts,
+    /// Retries whose `Deferred` is not written yet: due, attempts made, whether they are dying.
+    pub(super) deferring: std::collections::HashMap<(u64, u32), (Millis, u16, bool)>,
+    pub(super) dying: usize,
+    /// While a spill is taken up: where each `Deferred` of it stands.
+    pub(super) taking_up: Option<Vec<(u64, u32, Loc)>>,
+    pub(super) next_express: u64,
+    pub(super) closed: bool,
+}
+
+/// The buffer on disk.
+pub struct DiskBuffer {
+    pub(super) shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    housekeeping: Sender<()>,
+}
+
+impl fmt::Debug for DiskBuffer {
+    /// Without what it holds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskBuffer").finish_non_exhaustive()
+    }
+}
+
+impl DiskBuffer {
+    /// Opens the folder, recovers what it holds, hands the event ids in it to `ids`, starts the threads. Blocks.
+    pub(in crate::buffer) fn open(
+        settings: &BufferSettings,
+        clock: Clock,
+        ids: Arc<dyn ClaimKeeper>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, String> {
+        let names = SharedNames::default();
+        let open = Arc::<OpenExpress>::default();
+        let bound = Amount::new(settings.max_events, settings.max_bytes);
+        let room = RetryRoom::new(MAX_RETRIES_IN_MEMORY, settings.path.join("spool"));
+        let mut lanes = Lanes::new(bound, Arc::clone(&open), room);
+        let device = RealDevice::new(settings.path.join("spool"))
+            .map_err(|error| format!("cannot open {}/spool: {error}", settings.path.display()))?;
+        let dead_options =
+            DeadOptions { max_bytes: settings.dead_max_bytes, retention: settings.dead_retention };
+        let dead = DeadLetters::open(&dead_file(&settings.path), dead_options)?;
+        let now = clock.now();
+        let spool = {
+            let mut rebuild = recovered::Rebuilding::new(&mut lanes, &names, &*ids);
+            let spool = Spool::open(device, spool_options(settings), Arc::clone(&names), now, &mut rebuild)
+                .map_err(|error| format!("{}/spool: {error}", settings.path.display()))?;
+            rebuild.finish(&spool, &dead)?;
+            spool
+        };
+        let damaged = spool.stats().corrupt_records;
+        metrics.corrupt_records(damaged);
+        let (feed, fed) = channel();
+        let (bury, burials) = channel();
+        let shared = Arc::new(Shared {
+            clock,
+            metrics,
+            ids,
+            names,
+            state: Mutex::new(State {
+                lanes,
+                desk: Desk::default(),
+                excerpts: Excerpts::default(),
+                deferring: std::collections::HashMap::new(),
+                dying: 0,
+                taking_up: None,
+                next_express: EXPRESS_SEQS + now.0,
+                closed: false,
+            }),
+            to_write: Condvar::new(),
+            spool,
+            dead,
+            open,
+            feed,
+            bury,
+        });
+        let (housekeeping, told) = channel();
+        let (ready, in_order) = sync_channel(1);
+        let threads = vec![
+            start("hl-writer", &shared, |shared| writer::run(&shared))?,
+            start("hl-feeder", &shared, move |shared| feeder::run(&shared, &fed))?,
+            start("hl-dead", &shared, move |shared| mortician::run(&shared, &burials))?,
+            start("hl-keeper", &shared, move |shared| housekeeper::run(&shared, damaged, &told, &ready))?,
+        ];
+        let buffer = Arc::new(Self { shared, threads: Mutex::new(threads), housekeeping });
+        in_order.recv().map_err(|_| "the spool could not be put in order".to_owned())?;
+        Ok(buffer)
+    }
+
+    pub(in crate::buffer) fn lane(self: &Arc<Self>, destination: &str) -> DiskLane {
+        let (number, name) = {
+            let mut names = self.shared.names.write();
+            let number = names.lane(destination);
+            (number, names.lane_name(number).cloned().unwrap_or_else(|| destination.into()))
+        };
+        let signal = self.shared.state.lock().lanes.lane(number, &name);
+        self.shared.look(number);
+        DiskLane { shared: Arc::clone(&self.shared), number, signal }
+    }
+
+    pub(in crate::buffer) fn set_destinations(self: &Arc<Self>, destinations: &[(Arc<str>, MaxPending)]) {
+        let numbered: Vec<_> =
+            destinations.iter().map(|(name, max)| (self.lane(name).number, *max)).collect();
+        self.shared.state.lock().lanes.set_destinations(&numbered);
+        self.shared.open.ended.notify_waiters();
+    }
+
+    pub(in crate::buffer) async fn keep<'a>(
+        &self,
+        event: Event,
+        to: impl Iterator<Item = &'a DiskLane>,
+        claim: Option<Claim>,
+        ack: Ack,
+    ) -> Result<EventId, KeepError> {
+        let (waiter, kept) = if ack == Ack::Memory { (None, None) } else { split(oneshot::channel()) };
+        let id = self.shared.append(event, to.map(|lane| lane.number), claim, waiter, None)?;
+        match kept {
+            None => Ok(id),
+            // A writer that went away without a word kept nothing.
+            Some(kept) => kept.await.unwrap_or(Err(KeepError::Storage)),
+        }
+    }
+
+    pub(in crate::buffer) fn pass<'a>(
+        &self,
+        mut event: Event,
+        to: impl Iterator<Item = &'a DiskLane> + Clone,
+    ) -> Result<(EventId, Vec<oneshot::Receiver<Outcome>>), KeepError> {
+        let now = self.shared.clock.now();
+        let passed = {
+            let mut state = self.shared.state.lock();
+            if state.closed {
+                return Err(KeepError::ShuttingDown);
+            }
+            let id = EventId::new(now, state.next_express);
+            state.next_express += 1;
+            event.id = id;
+            let numbers: Vec<u32> = to.clone().map(|lane| lane.number).collect();
+            let outcomes =
+                state.lanes.pass(&Arc::new(event), &numbers).map_err(|full| self.shared.full(full))?;
+            (id, outcomes)
+        };
+        to.for_each(|lane| lane.signal.added());
+        Ok(passed)
+    }
+
+    /// Remembers the id of an event that is not kept here, over a restart.
+    pub(in crate::buffer) fn remember(&self, key: DedupeKey, id: EventId, kept_at: Millis) {
+        let state = self.shared.state.lock();
+        self.shared.spool.remember(key, id, kept_at);
+        self.shared.noted(&state);
+    }
+
+    pub(in crate::buffer) fn close(&self) {
+        self.shared.state.lock().closed = true;
+    }
+
+    pub(in crate::buffer) async fn drained(&self) {
+        loop {
+            let mut ended = std::pin::pin!(self.shared.open.ended.notified());
+            ended.as_mut().enable(); // from here on no end is missed
+            if self.shared.open.is_none() && self.shared.state.lock().lanes.is_drained() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Writes and syncs what is noted, ends the threads. Blocks. What is called later is not written.
+    pub(in crate::buffer) fn finish(&self) {
+        let mut threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return;
+        }
+        // The writer last: what the others have to say still goes through it.
+        let writer = threads.remove(0);
+        let _ = self.shared.feed.send(None);
+        self.shared.bury(Job::Stop);
+        let _ = self.housekeeping.send(());
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        self.shared.state.lock().desk.stop = true;
+        self.shared.to_write.notify_one();
+        let _ = writer.join();
+        self.shared.spool.finish();
+    }
+}
+
+impl Drop for DiskBuffer {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+pub(super) fn dead_file(folder: &Path) -> std::path::PathBuf {
+    folder.join("dead.sqlite")
+}
+
+fn spool_options(settings: &BufferSettings) -> SpoolOptions {
+    let segment = settings.segment_bytes();
+    SpoolOptions {
+        segment_bytes: u32::try_from(segment).unwrap_or(u32::MAX),
+        max_segments: u32::try_from(settings.max_bytes.div_ceil(segment) + 4).unwrap_or(u32::MAX),
+        max_events_per_segment: 1 << 17,
+        spares: 4,
+        retention: settings.retention,
+        remembered_ids: settings.remembered_ids,
+        remembered_for: settings.remembered_for,
+    }
+}
+
+fn split<A, B>((a, b): (A, B)) -> (Option<A>, Option<B>) {
+    (Some(a), Some(b))
+}
+
+fn start(
+    name: &str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce(Arc<Shared>) + Send + 'static,
+) -> Result<JoinHandle<()>, String> {
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || {
+            // A thread of the spool that panics leaves promises behind that nobody keeps: a restart is safe, going on
+            // is not.
+            let guard = AbortOnPanic(name_of_thread());
+            run(shared);
+            std::mem::forget(guard);
+        })
+        .map_err(|error| format!("cannot start the thread {name}: {error}"))
+}
+
+fn name_of_thread() -> String {
+    std::thread::current().name().unwrap_or_default().to_owned()
+}
+
+struct AbortOnPanic(String);
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        tracing::error!(
+            thread = self.0,
+            "a thread of the buffer panicked: the process ends, so that a restart can recover"
+        );
+        std::process::abort();
+    }
+}
+
+impl Shared {
+    /// Puts `event` into the open batch for the lanes `to`; `replayed` is its own id where it has one already.
+    pub(super) fn append(
+        &self,
+        mut event: Event,
+        to: impl Iterator<Item = u32>,
+        claim: Option<Claim>,
+        waiter: Option<oneshot::Sender<Result<EventId, KeepError>>>,
+        replayed: Option<EventId>,
+    ) -> Result<EventId, KeepError> {
+        let source = self.source(&event, to);
+        let lanes = Arc::clone(&source.1);
+        let key = claim.as_ref().map(Claim::key);
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(KeepError::ShuttingDown);
+        }
+        match self.spool.room() {
+            Room::Yes => {}
+            Room::Full => return Err(KeepError::Full { destination: None }),
+            Room::Failed => return Err(KeepError::Storage),
+        }
+        state.lanes.check(event.weight(), &lanes.lanes).map_err(|full| self.full(full))?;
+        if let Some(id) = replayed {
+            event.id = id;
+        }
+        let (seq, weight) = self.spool.append(&event, source.0, key, replayed.is_some());
+        let id = replayed.unwrap_or_else(|| EventId::new(event.received_at, seq));
+        event.id = id;
+        let reserved = state.lanes.reserve(weight, &lanes.lanes);
+        state.lanes.announce(seq);
+        let ready = Ready { seq, id, event: Arc::new(event), source: source.0, weight, attempts: Vec::new() };
+        state.desk.kept.push(Kept { ready, reserved, claim, key, waiter });
+        let wake = state.desk.kept.len() == state.desk.wake_at;
+        drop(state);
+        if wake {
+            self.to_write.notify_one();
+        }
+        Ok(id)
+    }
+
+    /// The number and the meaning of where `event` comes by and goes to.
+    pub(super) fn source(&self, event: &Event, to: impl Iterator<Item = u32>) -> (u32, Arc<Source>) {
+        let mut lanes: Vec<u32> = to.collect();
+        lanes.sort_unstable();
+        lanes.dedup();
+        let source = Source {
+            route: Arc::clone(&event.route),
+            provider: event.provider.clone(),
+            lanes: lanes.into_boxed_slice(),
+        };
+        if let Some(known) = self.names.read().find_source(&source) {
+            return known;
+        }
+        let mut names = self.names.write();
+        let number = names.source(source.clone());
+        (number, names.source_of(number).cloned().unwrap_or_else(|| Arc::new(source)))
+    }
+
+    /// The lanes of a source.
+    pub(super) fn lanes_of(&self, source: u32) -> Arc<Source> {
+        let nowhere = || Arc::new(Source { route: "".into(), provider: None, lanes: Box::default() });
+        self.names.read().source_of(source).cloned().unwrap_or_else(nowhere)
+    }
+
+    pub(super) fn full(&self, full: Full) -> KeepError {
+        let destination = match full {
+            Full::Buffer => None,
+            Full::Destination(number) => self.names.read().lane_name(number).cloned(),
+        };
+        KeepError::Full { destination }
+    }
+
+    /// Progress was noted: the writer is woken, if it sleeps for nothing else.
+    pub(super) fn noted(&self, state: &State) {
+        if state.desk.wake_on_note {
+            self.to_write.notify_one();
+        }
+    }
+
+    pub(super) fn note(&self, state: &State, progress: Progress) {
+        self.spool.note(progress);
+        self.noted(state);
+    }
+
+    /// Everything noted up to now is on stable storage when this returns `true`. Blocks.
+    pub(super) fn flush(&self) -> bool {
+        let (done, wait) = sync_channel(1);
+        self.ask_flush(done);
+        wait.recv().unwrap_or(false)
+    }
+
+    fn ask_flush(&self, done: SyncSender<bool>) {
+        self.state.lock().desk.flushes.push(done);
+        self.to_write.notify_one();
+    }
+
+    /// Hands a job to the thread of the dead letters.
+    pub(super) fn bury(&self, job: Job) {
+        // Without that thread the process is stopping, and what is not done is done after the next start.
+        let _ = self.bury.send(job);
+    }
+
+    /// Asks the feeder to look after a lane.
+    pub(super) fn look(&self, lane: u32) {
+        // Without a feeder the process is stopping.
+        let _ = self.feed.send(Some(lane));
+    }
+
+    /// What a commit made durable becomes visible: claims are confirmed, senders answered, lanes told.
+    pub(super) fn committed(&self, kept: Vec<Kept>, deferred: &[(u64, u32, Loc)]) {
+        let now = self.clock.now();
+        let mut answers = Vec::with_capacity(kept.len());
+        {
+            let mut state = self.state.lock();
+            let state = &mut *state;
+            for Kept { ready, reserved, claim, waiter, .. } in kept {
+                let id = ready.id;
+                state.lanes.admit(reserved, ready);
+                answers.push((id, claim, waiter));
+            }
+            for (seq, lane, at) in deferred {
+                if let Some((due, attempt, dying)) = state.deferring.remove(&(*seq, *lane)) {
+                    state.lanes.wait(*seq, *lane, due, attempt, dying, *at);
+                    state.lanes.wake(*lane);
+                } else if !state.lanes.moved(*seq, *lane, *at)
+                    && let Some(taking_up) = &mut state.taking_up
+                {
+                    taking_up.push((*seq, *lane, *at));
+                }
+            }
+        }
+        for (id, claim, waiter) in answers {
+            if let Some(claim) = claim {
+                claim.confirm(id, now);
+            }
+            if let Some(waiter) = waiter {
+                // A sender that hung up comes again and reads "duplicate".
+                let _ = waiter.send(Ok(id));
+            }
+        }
+    }
+
+    /// A commit that failed: who waits is told; what was promised already is appended anew.
+    pub(super) fn given_up(&self, kept: Vec<Kept>, _failed: &CommitFailed) {
+        let mut refused = Vec::new();
+        {
+            let mut state = self.state.lock();
+            for mut kept in kept {
+                state.lanes.withdraw(kept.ready.seq);
+                if kept.waiter.is_some() {
+                    state.lanes.unreserve(kept.reserved);
+                    refused.push((kept.claim, kept.waiter));
+                    continue;
+                }
+                let Ready { event, source, .. } = &kept.ready;
+                let (seq, _) = self.spool.append(event, *source, kept.key, true);
+                kept.ready.seq = seq;
+                state.lanes.announce(seq);
+                state.desk.kept.push(kept);
+            }
+        }
+        for (claim, waiter) in refused {
+            drop(claim); // released: the sender's retry is welcome
+            let _ = waiter.map(|waiter| waiter.send(Err(KeepError::Storage)));
+        }
+    }
+}
+
+/// One destination's queue on disk.
+#[derive(Clone)]
+pub struct DiskLane {
+    shared: Arc<Shared>,
+    pub(super) number: u32,
+    pub(super) signal: Arc<LaneSignal>,
+}
+
+impl fmt::Debug for DiskLane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskLane").field("destination", &self.signal.name).finish_non_exhaustive()
+    }
+}
+
+impl DiskLane {
+    pub(in crate::buffer) fn destination(&self) -> &Arc<str> {
+        &self.signal.name
+    }
+
+    pub(in crate::buffer) fn take(&self, max: usize) -> Vec<Delivery> {
+        self.signal.looking();
+        let now = self.shared.clock.now();
+        let (taken, look) = {
+            let mut state = self.shared.state.lock();
+            let taken = state.lanes.take(self.number, max);
+            (taken, state.lanes.wants_refill(self.number, now))
+        };
+        if look {
+            self.shared.look(self.number);
+        }
+        taken
+    }
+
+    pub(in crate::buffer) fn take_due(&self, now: Millis) -> Option<Delivery> {
+        let (taken, look) = {
+            let mut state = self.shared.state.lock();
+            let taken = state.lanes.take_due(self.number, now);
+            (taken, state.lanes.wants_refill(self.number, now))
+        };
+        if look {
+            self.shared.look(self.number);
+        }
+        taken
+    }
+
+    pub(in crate::buffer) fn next_due(&self) -> Option<Millis> {
+        self.shared.state.lock().lanes.next_due(self.number)
+    }
+
+    pub(in crate::buffer) fn settle(&self, id: EventId, settled: Settled, attempt: Attempt, excerpt: &Bytes) {
+        match settled {
+            Settled::Delivered => self.delivered(id, attempt),
+            Settled::Dead(reason) => self.died(id, reason, attempt, excerpt),
+        }
+    }
+
+    fn delivered(&self, id: EventId, attempt: Attempt) {
+        let mut state = self.shared.state.lock();
+        let Some(source) = state.lanes.in_flight(self.number, id).map(|ready| ready.source) else {
+            return self.complain("settled", id);
+        };
+        let lanes = self.shared.lanes_of(source);
+        let Some(mut ready) = state.lanes.settle(self.number, id, &lanes.lanes) else {
+            return self.complain("settled", id);
+        };
+        ready.record(attempt);
+        state.excerpts.remove(ready.seq, self.number);
+        let emptied = state.lanes.depth(self.number).0 == 0;
+        self.shared.note(&state, self.progress(ready, What::Delivered));
+        drop(state);
+        if emptied {
+            self.shared.open.ended.notify_waiters();
+        }
+    }
+
+    fn died(&self, id: EventId, reason: DeadReason, attempt: Attempt, excerpt: &Bytes) {
+        let mut state = self.shared.state.lock();
+        if state.dying >= MAX_DYING {
+            let due = self.shared.clock.now().plus(Duration::from_secs(1));
+            return self.wait_until(state, id, attempt, due, Some(reason), excerpt);
+        }
+        let Some(mut ready) = state.lanes.dying(self.number, id) else { return self.complain("settled", id) };
+        state.dying += 1;
+        state.excerpts.remove(ready.seq, self.number);
+        drop(state);
+        ready.record(attempt);
+        self.shared.bury(Job::Bury(Box::new(Burial {
+            ready,
+            lane: self.number,
+            reason,
+            excerpt: excerpt.clone(),
+        })));
+    }
+
+    pub(in crate::buffer) fn defer(&self, id: EventId, attempt: Attempt, due: Millis, excerpt: &Bytes) {
+        let state = self.shared.state.lock();
+        self.wait_until(state, id, attempt, due, None, excerpt);
+    }
+
+    fn wait_until(
+        &self,
+        mut state: parking_lot::MutexGuard<'_, State>,
+        id: EventId,
+        attempt: Attempt,
+        due: Millis,
+        dying: Option<DeadReason>,
+        excerpt: &Bytes,
+    ) {
+        let Some(ready) = state.lanes.defer(self.number, id, attempt) else {
+            return self.complain("deferred", id);
+        };
+        state.excerpts.put(ready.seq, self.number, excerpt);
+        state.deferring.insert((ready.seq, self.number), (due, attempt.number, dying.is_some()));
+        self.shared.note(&state, self.progress(ready, What::Deferred { due, dying }));
+    }
+
+    fn progress(&self, ready: Ready, what: What) -> Progress {
+        Progress { seq: ready.seq, lane: self.number, what, attempts: ready.attempts }
+    }
+
+    pub(in crate::buffer) fn put_back(&self, id: EventId) {
+        if !self.shared.state.lock().lanes.put_back(self.number, id) {
+            self.complain("put back", id);
+        }
+    }
+
+    /// A lane that speaks of an event it does not have is a mistake in the code, but none to stop delivering for.
+    fn complain(&self, what: &str, id: EventId) {
+        let destination = &*self.signal.name;
+        tracing::error!(%id, destination, "an event was {what} that is not in flight; ignored");
+    }
+
+    pub(in crate::buffer) async fn changed(&self) {
+        self.signal.changed().await;
+    }
+
+    pub(in crate::buffer) fn depth(&self) -> (u64, u64) {
+        self.shared.state.lock().lanes.depth(self.number)
+    }
+}

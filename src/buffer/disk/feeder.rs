@@ -1,0 +1,180 @@
+//! The thread that reads events for the lanes: what waits on disk into their windows, due retries into their hands.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::buffer::{DYING_AGAIN, Shared, State};
+use super::lanes::{Ready, Wanted, WantedRetry};
+use super::mortician::{Burial, Job};
+use super::ports::Read;
+use super::progress::{Progress, What};
+use crate::event::Attempt;
+
+/// How much is read for one lane before the next one has its turn, in bytes.
+const PER_TURN: usize = 1 << 20;
+
+/// How long a disk that refused a read is left alone.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Runs until told to stop. Each message names a lane that may want something.
+pub(super) fn run(shared: &Arc<Shared>, lanes: &Receiver<Option<u32>>) {
+    // The lanes for which a read was refused, and when they are looked at again.
+    let (mut refused, mut again): (Vec<u32>, _) = (Vec::new(), Instant::now());
+    loop {
+        let first = if refused.is_empty() {
+            lanes.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            lanes.recv_timeout(again.saturating_duration_since(Instant::now()))
+        };
+        // Many tell of the same lane: each is looked at once.
+        let mut told = match first {
+            Ok(Some(lane)) => vec![lane],
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let mut stop = false;
+        for next in lanes.try_iter() {
+            match next {
+                Some(lane) => told.push(lane),
+                None => stop = true,
+            }
+        }
+        if again <= Instant::now() {
+            told.append(&mut refused);
+        }
+        told.sort_unstable();
+        told.dedup();
+        for lane in told {
+            if !feed(shared, lane) {
+                refused.push(lane);
+                again = Instant::now() + AFTER_FAILURE;
+            }
+        }
+        if stop {
+            return;
+        }
+    }
+}
+
+/// Whether the disk gave what was asked of it.
+fn feed(shared: &Arc<Shared>, lane: u32) -> bool {
+    let now = shared.clock.now();
+    let wanted = {
+        let mut state = shared.state.lock();
+        if !state.lanes.wants_refill(lane, now) {
+            return true;
+        }
+        state.lanes.wanted(lane, now)
+    };
+    let Wanted { fresh, max_bytes, retries, max_retry_bytes } = wanted;
+    let mut found = Found::default();
+    let most = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(PER_TURN);
+    for (seq, read) in shared.spool.read_many(&fresh, most) {
+        found.sort(seq, read, Vec::new());
+    }
+    let mut waited = Vec::new();
+    let mut bytes = 0;
+    for WantedRetry { seq, at, attempt, dying } in retries {
+        if !dying && bytes > max_retry_bytes {
+            continue; // it goes back to where it was
+        }
+        let attempts = shared.spool.attempts_at(at, seq, lane);
+        let (before, read) = (found.ready.len(), shared.spool.read(seq));
+        if dying && matches!(read, Read::Failed) {
+            // Nobody else gives back one whose next step is expected.
+            let due = now.plus(DYING_AGAIN);
+            shared.state.lock().lanes.wait(seq, lane, due, attempt, dying, at);
+        }
+        found.sort(seq, read, attempts);
+        if found.ready.len() == before {
+            continue;
+        }
+        let Some(ready) = found.ready.pop() else { continue };
+        if dying {
+            bury(shared, lane, ready);
+        } else {
+            bytes += u64::from(ready.weight);
+            waited.push((ready, attempt));
+        }
+    }
+    let Found { ready, lost, failed } = found;
+    let more = {
+        let mut state = shared.state.lock();
+        for lost in lost {
+            lose(shared, &mut state, &lost, lane);
+        }
+        state.lanes.bring(lane, ready, waited);
+        state.lanes.wants_refill(lane, now)
+    };
+    if more && !failed {
+        shared.look(lane);
+    }
+    !failed
+}
+
+/// What came of the reading.
+#[derive(Default)]
+struct Found {
+    ready: Vec<Ready>,
+    lost: Vec<Lost>,
+    /// The disk refused some of it. That is not brought, and so goes back to where it was.
+    failed: bool,
+}
+
+struct Lost {
+    seq: u64,
+    key: Option<crate::event::DedupeKey>,
+}
+
+impl Found {
+    fn sort(&mut self, seq: u64, read: Read, attempts: Vec<Attempt>) {
+        match read {
+            Read::Event { event, source, weight, .. } => {
+                self.ready.push(Ready { seq, id: event.id, event, source, weight, attempts });
+            }
+            Read::Failed => self.failed = true,
+            Read::Gone => self.lost.push(Lost { seq, key: None }),
+            Read::Damaged { key } => self.lost.push(Lost { seq, key }),
+        }
+    }
+}
+
+/// An event whose record cannot be read is over at every destination; its sender's retry is welcome.
+fn lose(shared: &Shared, state: &mut State, lost: &Lost, lane: u32) {
+    let (lanes, weight) = match shared.spool.known_of(lost.seq) {
+        Some((source, weight)) => (shared.lanes_of(source).lanes.to_vec(), weight),
+        None => (vec![lane], 0),
+    };
+    let pending: Vec<u32> =
+        lanes.iter().copied().filter(|lane| state.lanes.is_pending(lost.seq, *lane)).collect();
+    state.lanes.lost(lost.seq, weight, &lanes);
+    for lane in pending {
+        shared.note(state, Progress { seq: lost.seq, lane, what: What::Lost, attempts: Vec::new() });
+    }
+    tracing::error!(
+        event = lost.seq,
+        "an event of the spool cannot be read and is lost; what is left of it is in quarantine"
+    );
+    if let Some(key) = lost.key {
+        shared.ids.forget(key);
+    }
+}
+
+/// One whose attempts are used up and that found no room among the dead letters: it is taken there, not sent.
+fn bury(shared: &Shared, lane: u32, ready: Ready) {
+    let reason = shared
+        .spool
+        .history_of(ready.seq)
+        .into_iter()
+        .rev()
+        .find_map(|step| match step.what {
+            What::Deferred { dying, .. } if step.lane == lane => dying,
+            _ => None,
+        })
+        .unwrap_or(crate::buffer::handoff::DeadReason::AttemptsExhausted);
+    shared.state.lock().dying += 1;
+    shared.bury(Job::Bury(Box::new(Burial { ready, lane, reason, excerpt: bytes::Bytes::new() })));
+}

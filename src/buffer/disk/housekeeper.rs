@@ -1,0 +1,108 @@
+//! The thread that keeps the folder in order: indexes of sealed segments, spares for the next ones, what is past its
+//! retention. A disk that is full is asked again every second, so that accepting goes on by itself.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::buffer::Shared;
+use super::ports::Live;
+
+/// How long it sleeps between two looks: a segment of 1 MiB is full after that, at the pace of a fast disk.
+const EVERY: Duration = Duration::from_millis(20);
+/// How often the dead letters are looked through for what is past `dead.retention`.
+const DEAD_EVERY: Duration = Duration::from_secs(60);
+/// How often it is announced what goes soon, and that they are nearly full.
+const ANNOUNCED_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Runs until `stop` says so; `ready` hears of the first round, after which there is room. `told` damaged records were counted at the start.
+pub(super) fn run(shared: &Arc<Shared>, told: u64, stop: &Receiver<()>, ready: &SyncSender<()>) {
+    let mut dead_at = Instant::now();
+    let mut corrupt = told;
+    let mut announced: Option<Instant> = None;
+    loop {
+        let live = Waiting(shared);
+        shared.spool.maintain(&live, shared.clock.now(), &|| shared.flush());
+        let stats = shared.spool.stats();
+        shared.metrics.set_spool_segments(u64::from(stats.segments));
+        shared.metrics.corrupt_records(stats.corrupt_records - corrupt);
+        corrupt = stats.corrupt_records;
+        if dead_at <= Instant::now() {
+            dead_at = Instant::now() + DEAD_EVERY;
+            look_at_the_dead(shared, &mut announced);
+        }
+        // Nobody waits for the later ones.
+        let _ = ready.try_send(());
+        if stop.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+fn look_at_the_dead(shared: &Shared, announced: &mut Option<Instant>) {
+    match shared.dead.expire(shared.clock.now()) {
+        Ok(expired) => {
+            if !expired.gone.is_empty() {
+                tracing::warn!(
+                    events = expired.gone.len(),
+                    "dead letters were removed: dead.retention is over"
+                );
+            }
+            let mut state = shared.state.lock();
+            for (id, destination) in &expired.gone {
+                let lane = shared.names.write().lane(destination);
+                state.lanes.undead(id.seq(), lane);
+            }
+            drop(state);
+            let due = announced.is_none_or(|at| at.elapsed() >= ANNOUNCED_EVERY);
+            let usage = shared.dead.usage();
+            if due && (expired.soon > 0 || usage.over_80_percent) {
+                *announced = Some(Instant::now());
+                announce(expired.soon, usage.over_80_percent, usage.bytes, usage.max_bytes);
+            }
+        }
+        Err(error) => {
+            shared.metrics.storage_failed();
+            tracing::error!(%error, "the dead letters cannot be looked through");
+        }
+    }
+}
+
+fn announce(soon: u64, nearly_full: bool, bytes: u64, max_bytes: u64) {
+    if soon > 0 {
+        tracing::warn!(
+            events = soon,
+            "dead letters go within a day: dead.retention is nearly over; replay them now"
+        );
+    }
+    if nearly_full {
+        tracing::warn!(
+            bytes,
+            max_bytes,
+            "the dead letters are over 80 % of dead.max_bytes; at the bound nothing more moves there"
+        );
+    }
+}
+
+/// Who still waits, as the spool asks.
+struct Waiting<'a>(&'a Shared);
+
+impl Live for Waiting<'_> {
+    fn pending(&self, from: u64, to: u64) -> Vec<u64> {
+        self.0.state.lock().lanes.pending(from, to)
+    }
+
+    fn pending_count(&self, from: u64, to: u64) -> u64 {
+        self.0.state.lock().lanes.pending_count(from, to)
+    }
+
+    fn is_pending(&self, seq: u64, lane: u32) -> bool {
+        self.0.state.lock().lanes.is_pending(seq, lane)
+    }
+
+    fn waiting_in(&self, segment: u32) -> Vec<(u64, u32, u32)> {
+        self.0.state.lock().lanes.waiting_in(segment)
+    }
+}

@@ -1,0 +1,344 @@
+//! What is read back: events by number, by id, by time; and what happened to them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::device::Device;
+use super::index::{IndexError, Offsets, Row};
+use super::ports::{Read, RowView};
+use super::progress::{Loc, Progress};
+use super::record::{self, Kind};
+use super::segment::{Segment, Window, find_row};
+use super::spool::Spool;
+use crate::clock::Millis;
+use crate::event::{Attempt, EventId};
+
+/// Records with less than this between them are read in one go.
+const GAP: u32 = 16 * 1024;
+/// At most so much is read in one go, but always a whole record.
+const RUN: u32 = 256 * 1024;
+/// What the tables of places that were used last may take in memory.
+const CACHED: usize = 8 * 1024 * 1024;
+
+/// The tables of places that were used last.
+#[derive(Debug, Default)]
+pub(super) struct OffsetsCache(Mutex<VecDeque<(u32, Arc<Offsets>)>>);
+
+impl OffsetsCache {
+    fn get<D: Device>(&self, segment: &Segment<D>) -> Result<Arc<Offsets>, IndexError> {
+        let number = segment.number();
+        let mut cached = self.0.lock();
+        let at = cached.iter().position(|(cached, _)| *cached == number);
+        if let Some(found) = at.and_then(|at| cached.remove(at)) {
+            cached.push_front(found.clone());
+            return Ok(found.1);
+        }
+        drop(cached);
+        let offsets = Arc::new(segment.offsets()?);
+        let mut cached = self.0.lock();
+        cached.push_front((number, Arc::clone(&offsets)));
+        let mut bytes = 0;
+        // The first one is in use, however large.
+        let kept = cached.iter().position(|(_, offsets)| {
+            bytes += offsets.bytes();
+            bytes > CACHED
+        });
+        cached.truncate(kept.unwrap_or(usize::MAX).max(1));
+        Ok(offsets)
+    }
+
+    pub fn forget(&self, number: u32) {
+        self.0.lock().retain(|(cached, _)| *cached != number);
+    }
+}
+
+/// What was asked cannot be known now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unreadable;
+
+/// Where an event's record is.
+struct Place<D: Device> {
+    segment: Arc<Segment<D>>,
+    offset: u32,
+    len: u32,
+}
+
+impl<D: Device> Spool<D> {
+    /// Where the record of `seq` is in `segment`, if it is there; an error where that cannot be known now.
+    pub(super) fn place_in(&self, segment: &Segment<D>, seq: u64) -> Result<Option<(u32, u32)>, Unreadable> {
+        if !segment.spans(seq) {
+            return Ok(None);
+        }
+        match segment.place_in_memory(seq) {
+            Ok(place) => Ok(place),
+            Err(()) => match self.offsets.get(segment) {
+                Ok(offsets) => Ok(offsets.get(seq)),
+                Err(error) => Err(self.unreadable(segment, error)),
+            },
+        }
+    }
+
+    fn place(&self, seq: u64, near: Option<&Arc<Segment<D>>>) -> Result<Option<Place<D>>, Unreadable> {
+        let spanning = self.spanning(seq);
+        let mut failed = None;
+        for segment in near.into_iter().chain(&spanning) {
+            match self.place_in(segment, seq) {
+                Ok(Some((offset, len))) => {
+                    return Ok(Some(Place { segment: Arc::clone(segment), offset, len }));
+                }
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// Notes that the index of a segment, or what stands for it, cannot be read. The next start makes a damaged one anew.
+    pub(super) fn unreadable(&self, segment: &Segment<D>, error: IndexError) -> Unreadable {
+        match error {
+            IndexError::Io(error) => self.failed("reading the spool", &error),
+            error => {
+                tracing::error!(
+                    segment = segment.number(),
+                    "an index of the spool cannot be read: {error:?}"
+                );
+            }
+        }
+        Unreadable
+    }
+
+    fn spanning(&self, seq: u64) -> Vec<Arc<Segment<D>>> {
+        self.segments.read().values().filter(|segment| segment.spans(seq)).cloned().collect()
+    }
+
+    /// All segments, by number.
+    pub(super) fn all(&self) -> Vec<Arc<Segment<D>>> {
+        self.segments.read().values().cloned().collect()
+    }
+
+    /// The event `seq`.
+    pub fn read(&self, seq: u64) -> Read {
+        self.read_many(&[seq], usize::MAX).pop().map_or(Read::Gone, |(_, read)| read)
+    }
+
+    /// The events `seqs`, which ascend; neighbours in one go. It ends early when `max_bytes` of records were read.
+    pub fn read_many(&self, seqs: &[u64], max_bytes: usize) -> Vec<(u64, Read)> {
+        let mut reads: Vec<(u64, Read)> = Vec::with_capacity(seqs.len());
+        let mut run: Vec<(u64, Place<D>)> = Vec::new();
+        let mut bytes = 0usize;
+        for seq in seqs {
+            if bytes >= max_bytes {
+                break;
+            }
+            let near = run.last().map(|(_, place)| Arc::clone(&place.segment));
+            let place = self.place(*seq, near.as_ref());
+            if !place.as_ref().is_ok_and(|place| place.as_ref().is_some_and(|place| joins(&run, place))) {
+                self.read_run(&mut run, &mut reads);
+            }
+            match place {
+                Ok(Some(place)) => {
+                    bytes += place.len as usize;
+                    run.push((*seq, place));
+                }
+                Ok(None) => reads.push((*seq, Read::Gone)),
+                Err(Unreadable) => reads.push((*seq, Read::Failed)),
+            }
+        }
+        self.read_run(&mut run, &mut reads);
+        reads
+    }
+
+    fn read_run(&self, run: &mut Vec<(u64, Place<D>)>, reads: &mut Vec<(u64, Read)>) {
+        let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else { return };
+        let segment = Arc::clone(&first.segment);
+        let mut window = Window::new(&segment.file);
+        let len = last.offset.saturating_add(last.len).saturating_sub(first.offset);
+        let whole = window.read(first.offset, len as usize).is_ok();
+        for (seq, place) in run.drain(..) {
+            // One sector that cannot be read costs its own event only.
+            let read = if whole { Ok(()) } else { window.read(place.offset, place.len as usize) };
+            let bytes = match read.and_then(|()| window.get(place.offset, place.len)) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.failed("reading the spool", &error);
+                    reads.push((seq, Read::Failed));
+                    continue;
+                }
+            };
+            let event = bytes.and_then(|bytes| self.decode(&segment, seq, bytes));
+            let read = event.unwrap_or_else(|| {
+                self.damaged(&segment, place.offset, place.len);
+                let rows = segment.rows().unwrap_or_default();
+                Read::Damaged { key: find_row(&rows, seq).and_then(|row| row.key) }
+            });
+            reads.push((seq, read));
+        }
+    }
+
+    /// The event in the record `bytes`; nothing where that is not what the record is.
+    fn decode(&self, segment: &Segment<D>, seq: u64, bytes: &[u8]) -> Option<Read> {
+        let found = record::parse(bytes, segment.header.nonce).ok()?;
+        if found.kind != Kind::Event || segment.header.first_seq + u64::from(found.seq) != seq {
+            return None;
+        }
+        let own = record::decode_event_head(found.payload).ok()?.source;
+        let number = segment.numbers().source(own)?;
+        let source = self.names.read().source_of(number).cloned()?;
+        // A copy of its own: the window it waits in for its turn would else hold on to all that was read with it.
+        let payload = Bytes::copy_from_slice(found.payload);
+        let (event, head) = record::decode_event(payload, seq, &source).ok()?;
+        let weight = found.len_total as u32;
+        Some(Read::Event { event: Arc::new(event), source: number, weight, key: head.key })
+    }
+
+    /// The steps in the block at `at`, with shared numbers of destinations.
+    pub(super) fn steps_at(&self, segment: &Segment<D>, offset: u32) -> Option<Vec<Progress>> {
+        let mut window = Window::new(&segment.file);
+        window.read(offset, record::RECORD_HEADER).ok()?;
+        let [a, b, c, d, ..] = *window.get(offset, record::RECORD_HEADER as u32).ok()?? else { return None };
+        let len = u32::from_le_bytes([a, b, c, d]).checked_add(record::RECORD_HEADER as u32)?;
+        if u64::from(offset) + u64::from(len) > u64::from(segment.summary().end) {
+            return None;
+        }
+        window.read(offset, len as usize).ok()?;
+        let found = record::parse(window.get(offset, len).ok()??, segment.header.nonce).ok()?;
+        (found.kind == Kind::Progress).then(|| steps(segment, found.payload))
+    }
+
+    /// The attempts told by the step of `seq` at `lane` that stands in the block at `at`; none where it has gone.
+    pub fn attempts_at(&self, at: Loc, seq: u64, lane: u32) -> Vec<Attempt> {
+        let segment = self.segments.read().get(&at.segment).cloned();
+        let steps = segment.and_then(|segment| self.steps_at(&segment, at.offset)).unwrap_or_default();
+        let step = steps.into_iter().rev().find(|step| (step.seq, step.lane) == (seq, lane));
+        step.map(|step| step.attempts).unwrap_or_default()
+    }
+
+    /// All that happened to the event, in order, as far as it was committed.
+    pub fn history_of(&self, seq: u64) -> Vec<Progress> {
+        let mut history = Vec::new();
+        for segment in self.all() {
+            let summary = segment.summary();
+            if summary.merged || summary.seq_end <= seq {
+                continue;
+            }
+            self.each_step(&segment, &mut |_, step| {
+                if step.seq == seq {
+                    history.push(step);
+                }
+            });
+        }
+        history
+    }
+
+    /// Tells every step in a segment and where its block begins; whether they could be read.
+    pub(super) fn each_step(&self, segment: &Segment<D>, each: &mut dyn FnMut(u32, Progress)) -> bool {
+        match segment.progress(&mut |offset, len| self.damaged(segment, offset, len)) {
+            Ok(blocks) => {
+                for (offset, payload) in blocks {
+                    for step in steps(segment, &payload) {
+                        each(offset, step);
+                    }
+                }
+                true
+            }
+            Err(error) => {
+                self.unreadable(segment, error);
+                false
+            }
+        }
+    }
+
+    /// The `limit` events before `before`, newest first.
+    pub fn rows_before(&self, before: u64, limit: usize) -> Vec<RowView> {
+        let mut segments: Vec<_> =
+            self.all().into_iter().map(|segment| (segment.summary(), segment)).collect();
+        segments.retain(|(summary, _)| summary.count > 0 && summary.first_seq < before);
+        segments.sort_by_key(|(summary, _)| std::cmp::Reverse(summary.last_seq));
+        let mut views: Vec<RowView> = Vec::new();
+        for (summary, segment) in segments {
+            if views.len() >= limit && views.last().is_some_and(|view| view.seq > summary.last_seq) {
+                break;
+            }
+            let rows = segment.rows().unwrap_or_default();
+            let numbers = segment.numbers();
+            let end = rows.partition_point(|row| row.seq < before);
+            let newest = rows.get(end.saturating_sub(limit)..end).unwrap_or_default();
+            views.extend(newest.iter().filter_map(|row| {
+                let source = numbers.source(row.source)?;
+                Some(RowView { seq: row.seq, received: row.received, source, alias: row.alias })
+            }));
+            views.sort_by_key(|view| std::cmp::Reverse(view.seq));
+            views.truncate(limit);
+        }
+        views
+    }
+
+    /// The events that the provider gave this id, ascending.
+    pub fn seqs_of_id(&self, event_id: &str) -> Vec<u64> {
+        let hash = record::id_hash(event_id);
+        let mut seqs: Vec<u64> =
+            self.all().iter().flat_map(|segment| segment.seqs_of_id(hash).unwrap_or_default()).collect();
+        seqs.sort_unstable();
+        seqs.dedup();
+        seqs.retain(|seq| match self.read(*seq) {
+            Read::Event { event, .. } => event.event_id.as_deref() == Some(event_id),
+            Read::Gone | Read::Failed | Read::Damaged { .. } => false,
+        });
+        seqs
+    }
+
+    /// The first event that came at `at` or later; the number of the next event where there is none.
+    pub fn first_at(&self, at: Millis) -> u64 {
+        let mut segments: Vec<_> =
+            self.all().into_iter().map(|segment| (segment.summary(), segment)).collect();
+        segments.retain(|(summary, _)| summary.count > 0 && summary.last_received >= at);
+        segments.sort_by_key(|(summary, _)| summary.first_seq);
+        let mut first = u64::MAX;
+        for (summary, segment) in segments {
+            if summary.first_seq >= first {
+                break;
+            }
+            let rows = segment.rows().unwrap_or_default();
+            first = rows.iter().find(|row| row.received >= at).map_or(first, |row| first.min(row.seq));
+        }
+        first.min(self.open.lock().next_seq())
+    }
+
+    /// The number of the event with this id.
+    pub fn seq_of(&self, id: EventId) -> Option<u64> {
+        let row_of = |segment: &Arc<Segment<D>>, seq: u64| -> Option<Row> {
+            self.place_in(segment, seq).ok()??;
+            find_row(&segment.rows().ok()?, seq).cloned()
+        };
+        let own = |row: &Row| row.alias.unwrap_or(EventId::new(row.received, row.seq)) == id;
+        if self
+            .spanning(id.seq())
+            .iter()
+            .any(|segment| row_of(segment, id.seq()).is_some_and(|row| own(&row)))
+        {
+            return Some(id.seq());
+        }
+        let aliased = self.all().into_iter().filter(|segment| segment.summary().has_alias);
+        aliased.into_iter().find_map(|segment| {
+            segment.rows().ok()?.iter().find(|row| row.alias == Some(id)).map(|row| row.seq)
+        })
+    }
+}
+
+/// The steps in a block, with shared numbers of destinations. Those of destinations whose name is lost are left out.
+pub(super) fn steps<D: Device>(segment: &Segment<D>, payload: &[u8]) -> Vec<Progress> {
+    let numbers = segment.numbers();
+    let steps = record::decode_progress(payload).unwrap_or_default();
+    steps.into_iter().filter_map(|step| Some(Progress { lane: numbers.lane(step.lane)?, ..step })).collect()
+}
+
+fn joins<D: Device>(run: &[(u64, Place<D>)], place: &Place<D>) -> bool {
+    let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else { return true };
+    first.segment.number() == place.segment.number()
+        && place.offset >= last.offset
+        && place.offset - last.offset.saturating_add(last.len).min(place.offset) <= GAP
+        && u64::from(place.offset) + u64::from(place.len) - u64::from(first.offset) <= u64::from(RUN)
+}

@@ -1,0 +1,319 @@
+//! Taking up what is in the folder: the indexes are read, what has none is scanned, what is not ours is left alone.
+
+mod folder;
+mod tell;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::device::{Device, DeviceFile};
+use super::index::{IdRow, Index, IndexError, Row};
+use super::ports::{OpenError, Rebuild, SharedNames, SpoolOptions};
+use super::record::{self, NotAHeader, SegmentHeader};
+use super::scan;
+use super::segment::{Numbers, Segment};
+use super::spares::spare_name;
+use super::spool::{IdsFile, Spool, ids_name, index_name, log_name, quarantine};
+use crate::clock::Millis;
+use folder::Folder;
+
+/// At most so many pieces of one segment are copied away: each is a file.
+const MAX_COPIES: usize = 256;
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Found<D: Device> {
+    pub segments: BTreeMap<u32, Arc<Segment<D>>>,
+    pub spares: Vec<(String, D::File)>,
+    pub next_spare: u64,
+    pub ids: Vec<IdsFile>,
+    pub next_number: u32,
+    pub next_seq: u64,
+    pub now: Millis,
+    pub corrupt: u64,
+    /// Segments that could not be synced.
+    pub failures: Vec<io::Error>,
+}
+
+/// Recovery, as far as it got.
+struct Recovery<'a, D: Device> {
+    device: &'a D,
+    options: &'a SpoolOptions,
+    names: &'a SharedNames,
+    folder: Folder,
+    found: Found<D>,
+    /// Indexes whose segment somebody removed.
+    orphans: Vec<(u32, Index<D::File>)>,
+}
+
+/// What an index knows: events, ids without one, whether its segment was merged, its names.
+type Known = (Vec<Row>, Vec<IdRow>, bool, Numbers);
+
+pub(super) fn open<D: Device>(
+    device: D,
+    options: SpoolOptions,
+    names: SharedNames,
+    now: Millis,
+    rebuild: &mut dyn Rebuild,
+) -> Result<Spool<D>, OpenError> {
+    let folder = folder::list(&device)?;
+    let found = Found {
+        segments: BTreeMap::new(),
+        spares: Vec::new(),
+        next_spare: folder.spares.last().map_or(0, |last| last + 1),
+        ids: Vec::new(),
+        next_number: folder.highest().map_or(1, |highest| highest.saturating_add(1)),
+        next_seq: 1,
+        now,
+        corrupt: 0,
+        failures: Vec::new(),
+    };
+    let mut recovery =
+        Recovery { device: &device, options: &options, names: &names, folder, found, orphans: Vec::new() };
+    recovery.find_spares();
+    recovery.find_segments()?;
+    recovery.drop_replaced();
+    recovery.find_ids()?;
+    recovery.tell(rebuild);
+    if let Err(error) = device.sync_folder() {
+        return Err(OpenError(format!("the folder of the spool cannot be synced: {error}")));
+    }
+    let found = recovery.found;
+    let spool = Spool::assemble(device, options, names, found);
+    spool.prepare();
+    Ok(spool)
+}
+
+impl<D: Device> Recovery<'_, D> {
+    /// Spares of the right length are taken up; others are of other settings, or were never finished.
+    fn find_spares(&mut self) {
+        for number in std::mem::take(&mut self.folder.spares) {
+            let name = spare_name(number);
+            match self.device.open(&name) {
+                Ok(file) if self.fits(&file) => self.found.spares.push((name, file)),
+                Ok(_) => self.remove(&name),
+                Err(error) => tracing::warn!(file = name, "a spare of the spool cannot be opened: {error}"),
+            }
+        }
+    }
+
+    fn fits(&self, file: &D::File) -> bool {
+        file.len().is_ok_and(|len| len == u64::from(self.options.segment_bytes))
+    }
+
+    fn find_segments(&mut self) -> Result<(), OpenError> {
+        for number in self.folder.logs.clone() {
+            let name = log_name(number);
+            let file = self.device.open(&name).map_err(|error| {
+                OpenError(format!("{name} in the spool's folder cannot be opened: {error}"))
+            })?;
+            let mut bytes = [0; record::HEADER];
+            let header = match file.read_at(&mut bytes, 0) {
+                Ok(_) => SegmentHeader::decode(&bytes),
+                Err(error) => {
+                    self.lose(number, &format!("its header cannot be read: {error}"));
+                    continue;
+                }
+            };
+            match header {
+                Ok(header) if header.number == number => self.take_up(header, file)?,
+                // Its former life: it was renamed, and its new header never came.
+                Ok(_) => self.make_spare(number, file),
+                Err(NotAHeader::Newer { version }) => return Err(newer(&name, version)),
+                Err(NotAHeader::Invalid) => self.without_header(number, file, &bytes)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A file with the name of a segment and no header. Its index knows what the header said; without one, a file that
+    /// was never written to is a spare, and any other is put aside.
+    fn without_header(&mut self, number: u32, file: D::File, bytes: &[u8]) -> Result<(), OpenError> {
+        let index = self.folder.indexes.contains(&number).then(|| self.device.open(&index_name(number)));
+        if let Some(Ok(Ok(index))) = index.map(|file| file.map(Index::open)) {
+            let (nonce, first_seq) = (index.nonce(), index.first_seq());
+            // An empty one: its header is written to stay with its first commit, which never came.
+            if index.end() as usize > record::HEADER {
+                self.damaged(number, 0, bytes);
+            }
+            return self
+                .take_up(SegmentHeader { number, nonce, first_seq, opened: index.first_received() }, file);
+        }
+        let mut start = [0; 64];
+        let written =
+            file.read_at(&mut start, record::HEADER as u64).is_ok() && start.iter().any(|byte| *byte != 0);
+        if written && bytes.iter().any(|byte| *byte != 0) && !bytes.starts_with(b"hlspool\0") {
+            self.lose(number, "its header is damaged");
+        } else if written && bytes.starts_with(b"hlspool\0") {
+            self.lose(number, "both copies of its header are damaged");
+        } else {
+            self.make_spare(number, file);
+        }
+        Ok(())
+    }
+
+    /// Puts a segment aside whose records cannot be told from others'.
+    fn lose(&mut self, number: u32, why: &str) {
+        let name = log_name(number);
+        let aside = format!("quarantine/{name}");
+        self.found.corrupt += 1;
+        match self.device.rename(&name, &aside) {
+            Ok(()) => tracing::error!(file = name, "a segment of the spool is lost: {why}; moved to {aside}"),
+            Err(error) => {
+                tracing::error!(file = name, "a segment of the spool is lost: {why}; not moved: {error}")
+            }
+        }
+    }
+
+    fn take_up(&mut self, header: SegmentHeader, file: D::File) -> Result<(), OpenError> {
+        let number = header.number;
+        self.found.next_seq = self.found.next_seq.max(header.first_seq);
+        if self.folder.indexes.contains(&number) {
+            let name = index_name(number);
+            match self.device.open(&name).map_err(IndexError::Io).and_then(Index::open) {
+                Ok(index) if (index.number(), index.nonce()) == (number, header.nonce) => {
+                    match self.with_index(&index) {
+                        Ok((rows, ids, merged, numbers)) => {
+                            let of = (&*rows, &*ids);
+                            let segment = Segment::indexed(header, file, index, of, merged, numbers);
+                            self.add(segment);
+                            return Ok(());
+                        }
+                        Err(error) => tracing::warn!(file = name, "an index is made anew: {error:?}"),
+                    }
+                }
+                Ok(_) => tracing::warn!(file = name, "an index of another segment is made anew"),
+                Err(IndexError::Newer { version }) => return Err(newer(&name, version)),
+                Err(error) => tracing::warn!(file = name, "an index is made anew: {error:?}"),
+            }
+        }
+        self.scan(header, file);
+        Ok(())
+    }
+
+    fn with_index(&self, index: &Index<D::File>) -> Result<Known, IndexError> {
+        let (lanes, sources) = index.names()?;
+        // All that will be asked of it is read once, so that one that is damaged is made anew now.
+        let (_, ids) = (index.progress()?, index.ids()?);
+        let merged = !index.replaces()?.is_empty();
+        let numbers = Numbers::new(&lanes, &sources, &mut self.names.write());
+        Ok((index.rows()?, ids, merged, numbers))
+    }
+
+    fn scan(&mut self, header: SegmentHeader, file: D::File) {
+        let len = file.len().unwrap_or(0).min(u64::from(u32::MAX));
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        match file.read_at(&mut bytes, 0) {
+            Ok(read) => bytes.truncate(read),
+            Err(error) => return self.lose(header.number, &format!("it cannot be read: {error}")),
+        }
+        // What is told from here on counts as kept, and a process that was killed may have left it unsynced. Where that
+        // fails it is told all the same: what is read here is the last that there is of it.
+        if let Err(error) = file.sync() {
+            tracing::error!(
+                file = log_name(header.number),
+                "a segment of the spool cannot be synced, a power loss may cost what stands in it: {error}"
+            );
+            self.found.failures.push(error);
+        }
+        let scanned = scan::scan(&header, &bytes);
+        for (from, to) in scanned.damaged.iter().take(MAX_COPIES) {
+            let hole = bytes.get(*from as usize..*to as usize).unwrap_or_default();
+            self.damaged(header.number, *from, hole);
+        }
+        self.found.corrupt += scanned.damaged.len().saturating_sub(MAX_COPIES) as u64;
+        let numbers = Numbers::new(&scanned.rows.lanes, &scanned.rows.sources, &mut self.names.write());
+        self.add(Segment::scanned(header, file, scanned.rows, scanned.end, numbers));
+    }
+
+    fn add(&mut self, segment: Segment<D>) {
+        self.found.segments.insert(segment.number(), Arc::new(segment));
+    }
+
+    fn damaged(&mut self, number: u32, offset: u32, bytes: &[u8]) {
+        self.found.corrupt += 1;
+        quarantine(self.device, number, offset, bytes);
+    }
+
+    /// What a merged segment stands for goes.
+    fn drop_replaced(&mut self) {
+        let replaced: Vec<u32> =
+            self.found.segments.values().flat_map(|segment| segment.replaces()).collect();
+        for number in replaced {
+            let Some(segment) = self.found.segments.remove(&number) else { continue };
+            if self.folder.indexes.remove(&number) {
+                let renamed = self.device.rename(&index_name(number), &ids_name(number));
+                if renamed.is_ok() {
+                    self.folder.ids.insert(number);
+                }
+            }
+            if let Some(segment) = Arc::into_inner(segment) {
+                self.make_spare(number, segment.file);
+            }
+        }
+    }
+
+    /// The segment's file holds nothing that is needed.
+    fn make_spare(&mut self, number: u32, file: D::File) {
+        let name = log_name(number);
+        if !self.fits(&file) {
+            return self.remove(&name);
+        }
+        let spare = spare_name(self.found.next_spare);
+        self.found.next_spare += 1;
+        match self.device.rename(&name, &spare) {
+            Ok(()) => self.found.spares.push((spare, file)),
+            Err(error) => tracing::warn!(file = name, "it cannot be renamed to {spare}: {error}"),
+        }
+    }
+
+    fn remove(&self, name: &str) {
+        if let Err(error) = self.device.remove(name) {
+            tracing::warn!(file = name, "it cannot be removed: {error}");
+        }
+    }
+
+    /// Indexes whose segments have gone: kept for their ids. One that still says `.idx` lost its segment by somebody
+    /// else's hand.
+    fn find_ids(&mut self) -> Result<(), OpenError> {
+        for number in self.folder.indexes.clone() {
+            if self.found.segments.contains_key(&number) {
+                continue;
+            }
+            if let Ok(Ok(index)) = self.device.open(&index_name(number)).map(Index::open) {
+                self.orphans.push((number, index));
+            }
+            // Its ids are not remembered: no id is, longer than its event was safe.
+            self.remove(&index_name(number));
+        }
+        for number in self.folder.ids.clone() {
+            let name = ids_name(number);
+            let index = self.device.open(&name).map_err(IndexError::Io).and_then(Index::open);
+            match index.and_then(|index| Ok((index.ids()?, index))) {
+                Ok((ids, index)) => self.found.ids.push(IdsFile {
+                    number,
+                    last_kept: ids.iter().fold(index.last_received(), |last, id| last.max(id.kept_at)),
+                    count: u64::from(index.count()) + ids.len() as u64,
+                }),
+                Err(IndexError::Newer { version }) => return Err(newer(&name, version)),
+                Err(error) => {
+                    tracing::warn!(
+                        file = name,
+                        "remembered ids cannot be read, and are forgotten: {error:?}"
+                    );
+                    self.remove(&name);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn newer(name: &str, version: u16) -> OpenError {
+    OpenError(format!(
+        "{name} in the spool's folder was written by a newer hooklatch (format {version}, this one reads up to {}); \
+         start that one, or name another buffer.path",
+        record::VERSION
+    ))
+}

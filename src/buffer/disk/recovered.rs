@@ -1,0 +1,149 @@
+//! What a start finds on disk goes back to where it was: events to their lanes, ids to the dedupe table, dead letters
+//! into the lanes' view of them. Progress comes first, so that an event that is settled never takes room.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use roaring::RoaringTreemap;
+
+use super::dead::DeadLetters;
+use super::device::RealDevice;
+use super::lanes::Lanes;
+use super::ports::{Read, Rebuild, SharedNames};
+use super::progress::{Loc, Progress, What};
+use super::source::Source;
+use super::spool::Spool;
+use crate::buffer::handoff::DeadReason;
+use crate::clock::Millis;
+use crate::event::{ClaimKeeper, DedupeKey, EventId};
+
+/// Takes down what recovery tells.
+pub(super) struct Rebuilding<'a> {
+    lanes: &'a mut Lanes,
+    names: &'a SharedNames,
+    ids: &'a dyn ClaimKeeper,
+    /// By lane: what is delivered, dead or lost there.
+    settled: HashMap<u32, RoaringTreemap>,
+    /// The last step of a retry, with its last attempt alone, and where it stands.
+    waiting: HashMap<(u64, u32), (Loc, Progress)>,
+    /// Places whose last step says that they pend again.
+    requeued: HashSet<(u64, u32)>,
+    /// Dead letters that were appended anew, by their own id, where they still pend.
+    aliases: HashSet<(EventId, u32)>,
+    /// The last source that was asked for: neighbours mostly have the same.
+    source: Option<(u32, Arc<Source>)>,
+}
+
+impl<'a> Rebuilding<'a> {
+    pub(super) fn new(lanes: &'a mut Lanes, names: &'a SharedNames, ids: &'a dyn ClaimKeeper) -> Self {
+        Self {
+            lanes,
+            names,
+            ids,
+            settled: HashMap::new(),
+            waiting: HashMap::new(),
+            requeued: HashSet::new(),
+            aliases: HashSet::new(),
+            source: None,
+        }
+    }
+
+    fn source(&mut self, number: u32) -> Option<Arc<Source>> {
+        if let Some((known, source)) = &self.source
+            && *known == number
+        {
+            return Some(Arc::clone(source));
+        }
+        let names = self.names.read();
+        let source = names.source_of(number).cloned()?;
+        for lane in &source.lanes {
+            if let Some(name) = names.lane_name(*lane) {
+                self.lanes.lane(*lane, name);
+            }
+        }
+        self.source = Some((number, Arc::clone(&source)));
+        Some(source)
+    }
+
+    /// The dead letters, and what a crash between them and the spool left half done: an event that stands there and
+    /// pends here either died (here it is settled) or was put back (there it is removed).
+    pub(super) fn finish(self, spool: &Spool<RealDevice>, dead: &DeadLetters) -> Result<(), String> {
+        let Self { lanes, names, requeued, aliases, .. } = self;
+        lanes.restored();
+        let mut removed = Vec::new();
+        dead.all_places(&mut |id, destination| {
+            let lane = names.write().lane(destination);
+            lanes.lane(lane, &destination.into());
+            if requeued.contains(&(id.seq(), lane)) || aliases.contains(&(id, lane)) {
+                removed.push((id, destination.to_owned()));
+                return;
+            }
+            if lanes.is_pending(id.seq(), lane)
+                && let Read::Event { source, weight, .. } = spool.read(id.seq())
+                && let Some(source) = names.read().source_of(source).cloned()
+            {
+                lanes.restored_dead(id.seq(), lane, weight, &source.lanes);
+                let what = What::Dead(DeadReason::AttemptsExhausted);
+                spool.note(Progress { seq: id.seq(), lane, what, attempts: Vec::new() });
+            }
+            lanes.restored_letter(id.seq(), lane);
+        })
+        .map_err(|error| error.to_string())?;
+        for (id, destination) in removed {
+            dead.remove(id, &destination).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl Rebuild for Rebuilding<'_> {
+    fn progress(&mut self, at: Loc, mut progress: Progress) {
+        let place = (progress.seq, progress.lane);
+        self.waiting.remove(&place);
+        self.requeued.remove(&place);
+        let settled = self.settled.entry(progress.lane).or_default();
+        match progress.what {
+            What::Delivered | What::Dead(_) | What::Lost => {
+                settled.insert(progress.seq);
+            }
+            What::Requeued => {
+                settled.remove(progress.seq);
+                self.requeued.insert(place);
+            }
+            What::Deferred { .. } => {
+                // It may be all that is left of one that was put on its way again.
+                settled.remove(progress.seq);
+                progress.attempts.drain(..progress.attempts.len().saturating_sub(1));
+                progress.attempts.shrink_to_fit();
+                self.waiting.insert(place, (at, progress));
+            }
+        }
+    }
+
+    fn event(&mut self, seq: u64, source: u32, weight: u32, _received: Millis, alias: Option<EventId>) {
+        let Some(source) = self.source(source) else { return };
+        let settled = &self.settled;
+        let pending: Vec<u32> = source
+            .lanes
+            .iter()
+            .copied()
+            .filter(|lane| !settled.get(lane).is_some_and(|settled| settled.contains(seq)))
+            .collect();
+        if pending.is_empty() {
+            return;
+        }
+        self.lanes.restore(seq, weight, &pending);
+        for lane in pending {
+            if let Some(id) = alias {
+                self.aliases.insert((id, lane));
+            }
+            if let Some((at, progress)) = self.waiting.remove(&(seq, lane)) {
+                self.lanes.restore_progress(&source.lanes, weight, at, &progress);
+            }
+        }
+    }
+
+    fn id(&mut self, key: DedupeKey, id: EventId, kept_at: Millis) {
+        self.ids.restore(key, id, kept_at);
+    }
+}

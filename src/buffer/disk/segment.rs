@@ -1,0 +1,414 @@
+//! One segment: its file, and what is known of its records: in memory until its index is written, then by its index.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use super::device::{Device, DeviceFile};
+use super::index::{self, IdRow, Index, IndexError, Offsets, Row};
+use super::record::{self, Kind, SegmentHeader};
+use super::source::{Names, Source};
+use crate::clock::Millis;
+
+/// A segment, whoever holds it may read what is committed.
+#[derive(Debug)]
+pub(super) struct Segment<D: Device> {
+    pub header: SegmentHeader,
+    pub file: D::File,
+    state: RwLock<State<D::File>>,
+    /// Where damaged records that were counted begin.
+    known_bad: Mutex<HashSet<u32>>,
+    /// It says of some event that it was put on its way again.
+    requeues: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State<F> {
+    summary: Summary,
+    numbers: Arc<Numbers>,
+    form: Form<F>,
+}
+
+/// What is asked often, without reading anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub count: u32,
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub last_received: Millis,
+    /// Ids without an event.
+    pub ids: u32,
+    /// When the latest came of all that it remembers an id of.
+    pub last_kept: Millis,
+    /// How far its valid bytes go.
+    pub end: u32,
+    /// Whether some event's id is not made of its time and number.
+    pub has_alias: bool,
+    /// It was merged of others: it holds no progress, and not every number between its first and its last.
+    pub merged: bool,
+    /// Nothing is appended to it any more.
+    pub left: bool,
+    /// Progress in it is of events with smaller numbers only.
+    pub seq_end: u64,
+}
+
+#[derive(Debug)]
+enum Form<F> {
+    Open(Rows),
+    Indexed(Index<F>),
+}
+
+/// What is known of a segment without an index.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    pub rows: Vec<Row>,
+    pub ids: Vec<IdRow>,
+    /// Where the records of progress are, and how long.
+    pub progress: Vec<(u32, u32)>,
+    pub lanes: Vec<(u32, Arc<str>)>,
+    pub sources: Vec<(u32, Source)>,
+    pub replaces: Vec<u32>,
+}
+
+/// From a segment's own numbers to the shared ones. Segments of this process use the shared ones themselves.
+#[derive(Debug, Default)]
+pub(super) enum Numbers {
+    #[default]
+    Shared,
+    Own {
+        /// Each ascending by the own number.
+        lanes: Vec<(u32, u32)>,
+        sources: Vec<(u32, u32)>,
+    },
+}
+
+impl Numbers {
+    /// Gives the names of a segment numbers among the shared ones.
+    pub fn new(lanes: &[(u32, Arc<str>)], sources: &[(u32, Source)], names: &mut Names) -> Self {
+        let mut own_lanes: Vec<_> = lanes.iter().map(|(own, name)| (*own, names.lane(name))).collect();
+        own_lanes.sort_unstable();
+        own_lanes.dedup_by_key(|(own, _)| *own);
+        let mut own_sources = Vec::new();
+        for (own, source) in sources {
+            let lanes: Option<Vec<u32>> = source.lanes.iter().map(|lane| find(&own_lanes, *lane)).collect();
+            // A source with a destination whose name is lost is as good as lost: nobody can say where it goes.
+            if let Some(mut lanes) = lanes {
+                lanes.sort_unstable();
+                lanes.dedup();
+                let source = Source { lanes: lanes.into(), ..source.clone() };
+                own_sources.push((*own, names.source(source)));
+            }
+        }
+        own_sources.sort_unstable();
+        own_sources.dedup_by_key(|(own, _)| *own);
+        Self::Own { lanes: own_lanes, sources: own_sources }
+    }
+
+    pub fn lane(&self, own: u32) -> Option<u32> {
+        match self {
+            Self::Shared => Some(own),
+            Self::Own { lanes, .. } => find(lanes, own),
+        }
+    }
+
+    pub fn source(&self, own: u32) -> Option<u32> {
+        match self {
+            Self::Shared => Some(own),
+            Self::Own { sources, .. } => find(sources, own),
+        }
+    }
+}
+
+fn find(pairs: &[(u32, u32)], own: u32) -> Option<u32> {
+    let at = pairs.binary_search_by_key(&own, |(own, _)| *own).ok()?;
+    pairs.get(at).map(|(_, shared)| *shared)
+}
+
+impl<D: Device> Segment<D> {
+    /// One that is written from now on.
+    pub fn fresh(header: SegmentHeader, file: D::File, merged: bool) -> Self {
+        let summary = Summary {
+            count: 0,
+            first_seq: header.first_seq,
+            last_seq: header.first_seq,
+            last_received: header.opened,
+            ids: 0,
+            last_kept: Millis(0),
+            end: record::HEADER as u32,
+            has_alias: false,
+            merged,
+            left: false,
+            seq_end: u64::MAX,
+        };
+        Self::new(header, file, State { summary, numbers: Arc::default(), form: Form::Open(Rows::default()) })
+    }
+
+    /// One that was scanned.
+    pub fn scanned(header: SegmentHeader, file: D::File, rows: Rows, end: u32, numbers: Numbers) -> Self {
+        let mut summary = Self::fresh_summary(&header, end, !rows.replaces.is_empty());
+        summary.take_in(&rows.rows, &rows.ids);
+        Self::new(header, file, State { summary, numbers: Arc::new(numbers), form: Form::Open(rows) })
+    }
+
+    /// One with an index, whose rows and ids are these.
+    pub fn indexed(
+        header: SegmentHeader,
+        file: D::File,
+        index: Index<D::File>,
+        (rows, ids): (&[Row], &[IdRow]),
+        merged: bool,
+        numbers: Numbers,
+    ) -> Self {
+        let mut summary = Self::fresh_summary(&header, index.end(), merged);
+        summary.take_in(rows, ids);
+        Self::new(header, file, State { summary, numbers: Arc::new(numbers), form: Form::Indexed(index) })
+    }
+
+    fn fresh_summary(header: &SegmentHeader, end: u32, merged: bool) -> Summary {
+        Summary {
+            count: 0,
+            first_seq: header.first_seq,
+            last_seq: header.first_seq,
+            last_received: header.opened,
+            ids: 0,
+            last_kept: Millis(0),
+            end,
+            has_alias: false,
+            merged,
+            left: true,
+            seq_end: u64::MAX,
+        }
+    }
+
+    fn new(header: SegmentHeader, file: D::File, state: State<D::File>) -> Self {
+        Self {
+            header,
+            file,
+            state: RwLock::new(state),
+            known_bad: Mutex::default(),
+            requeues: AtomicBool::new(false),
+        }
+    }
+
+    pub fn number(&self) -> u32 {
+        self.header.number
+    }
+
+    pub fn summary(&self) -> Summary {
+        self.state.read().summary
+    }
+
+    pub fn numbers(&self) -> Arc<Numbers> {
+        Arc::clone(&self.state.read().numbers)
+    }
+
+    /// Makes committed records visible.
+    pub fn publish(&self, more: Rows, end: u32) {
+        let mut state = self.state.write();
+        state.summary.end = end;
+        state.summary.take_in(&more.rows, &more.ids);
+        if let Form::Open(rows) = &mut state.form {
+            rows.rows.extend(more.rows);
+            rows.ids.extend(more.ids);
+            rows.progress.extend(more.progress);
+            rows.lanes.extend(more.lanes);
+            rows.sources.extend(more.sources);
+            rows.replaces.extend(more.replaces);
+        }
+    }
+
+    /// Nothing is appended to it from now on.
+    pub fn leave(&self, seq_end: u64) {
+        let mut state = self.state.write();
+        state.summary.left = true;
+        state.summary.seq_end = seq_end;
+    }
+
+    /// Whether `seq` may be in it, without reading.
+    pub fn spans(&self, seq: u64) -> bool {
+        let summary = self.summary();
+        summary.count > 0 && (summary.first_seq..=summary.last_seq).contains(&seq)
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.state.read().form, Form::Open(_))
+    }
+
+    /// Where the record of `seq` is, where that is known in memory; `Err` where the index must be asked.
+    pub fn place_in_memory(&self, seq: u64) -> Result<Option<(u32, u32)>, ()> {
+        match &self.state.read().form {
+            Form::Open(rows) => Ok(find_row(&rows.rows, seq).map(|row| (row.offset, row.len))),
+            Form::Indexed(_) => Err(()),
+        }
+    }
+
+    pub fn offsets(&self) -> Result<Offsets, IndexError> {
+        match &self.state.read().form {
+            Form::Open(_) => Err(IndexError::Damaged),
+            Form::Indexed(index) => index.offsets(),
+        }
+    }
+
+    /// All rows, with their own numbers of sources.
+    pub fn rows(&self) -> Result<Vec<Row>, IndexError> {
+        match &self.state.read().form {
+            Form::Open(rows) => Ok(rows.rows.clone()),
+            Form::Indexed(index) => index.rows(),
+        }
+    }
+
+    pub fn seqs_of_id(&self, hash: u32) -> Result<Vec<u64>, IndexError> {
+        match &self.state.read().form {
+            Form::Open(rows) => {
+                Ok(rows.rows.iter().filter(|row| row.id_hash == Some(hash)).map(|row| row.seq).collect())
+            }
+            Form::Indexed(index) => index.seqs_of_id(hash),
+        }
+    }
+
+    pub fn ids(&self) -> Result<Vec<IdRow>, IndexError> {
+        match &self.state.read().form {
+            Form::Open(rows) => Ok(rows.ids.clone()),
+            Form::Indexed(index) => index.ids(),
+        }
+    }
+
+    /// The blocks of progress. `bad` hears of those that cannot be read, where they are and how long.
+    pub fn progress(&self, bad: &mut dyn FnMut(u32, u32)) -> Result<Vec<(u32, Bytes)>, IndexError> {
+        let places = match &self.state.read().form {
+            Form::Open(rows) => rows.progress.clone(),
+            Form::Indexed(index) => return index.progress(),
+        };
+        let mut window = Window::new(&self.file);
+        let mut blocks = Vec::with_capacity(places.len());
+        for (offset, len) in places {
+            match window.get(offset, len)?.map(|bytes| record::parse(bytes, self.header.nonce)) {
+                Some(Ok(found)) if found.kind == Kind::Progress => {
+                    blocks.push((offset, Bytes::copy_from_slice(found.payload)));
+                }
+                _ => bad(offset, len),
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// The segments that it stands for.
+    pub fn replaces(&self) -> Vec<u32> {
+        match &self.state.read().form {
+            Form::Open(rows) => rows.replaces.clone(),
+            Form::Indexed(index) => index.replaces().unwrap_or_default(),
+        }
+    }
+
+    /// All that its index will say; nothing where it has one.
+    pub fn contents(&self, bad: &mut dyn FnMut(u32, u32)) -> Result<Option<index::Contents>, IndexError> {
+        let (rows, end) = {
+            let state = self.state.read();
+            let Form::Open(rows) = &state.form else { return Ok(None) };
+            (rows.clone(), state.summary.end)
+        };
+        Ok(Some(index::Contents {
+            number: self.header.number,
+            nonce: self.header.nonce,
+            first_seq: self.header.first_seq,
+            end,
+            rows: rows.rows,
+            ids: rows.ids,
+            progress: self.progress(bad)?,
+            lanes: rows.lanes,
+            sources: rows.sources,
+            replaces: rows.replaces,
+        }))
+    }
+
+    /// From now on its index answers.
+    pub fn seal(&self, index: Index<D::File>) {
+        self.state.write().form = Form::Indexed(index);
+    }
+
+    /// It says of some event that it was put on its way again.
+    pub fn requeues(&self) {
+        self.requeues.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it says so of any.
+    pub fn has_requeues(&self) -> bool {
+        self.requeues.load(Ordering::Relaxed)
+    }
+
+    /// Whether the damage at `offset` is news.
+    pub fn is_news(&self, offset: u32) -> bool {
+        self.known_bad.lock().insert(offset)
+    }
+}
+
+impl Summary {
+    fn take_in(&mut self, rows: &[Row], ids: &[IdRow]) {
+        for row in rows {
+            if self.count == 0 {
+                (self.first_seq, self.last_received) = (row.seq, row.received);
+            }
+            self.count += 1;
+            self.last_seq = self.last_seq.max(row.seq);
+            self.last_received = self.last_received.max(row.received);
+            self.has_alias |= row.alias.is_some();
+        }
+        self.ids += ids.len() as u32;
+        let kept = rows.iter().map(|row| row.received).chain(ids.iter().map(|row| row.kept_at));
+        self.last_kept = kept.fold(self.last_kept, Millis::max);
+    }
+}
+
+/// The row of `seq` among rows in ascending order.
+pub(super) fn find_row(rows: &[Row], seq: u64) -> Option<&Row> {
+    let at = rows.binary_search_by_key(&seq, |row| row.seq).ok()?;
+    rows.get(at)
+}
+
+/// Reads a file forward in large pieces.
+#[derive(Debug)]
+pub(super) struct Window<'a, F> {
+    file: &'a F,
+    bytes: Vec<u8>,
+    from: u32,
+}
+
+/// How much is read at once.
+const PIECE: usize = 256 * 1024;
+
+impl<'a, F: DeviceFile> Window<'a, F> {
+    pub fn new(file: &'a F) -> Self {
+        Self { file, bytes: Vec::new(), from: 0 }
+    }
+
+    /// The `len` bytes at `offset`; nothing where the file ends before.
+    pub fn get(&mut self, offset: u32, len: u32) -> io::Result<Option<&[u8]>> {
+        let inside = offset >= self.from
+            && u64::from(offset) + u64::from(len) <= u64::from(self.from) + self.bytes.len() as u64;
+        if !inside {
+            self.read(offset, PIECE.max(len as usize))?;
+        }
+        let at = (offset - self.from) as usize;
+        Ok(at.checked_add(len as usize).and_then(|end| self.bytes.get(at..end)))
+    }
+
+    /// Reads `len` bytes at `offset`, or up to the file's end.
+    pub fn read(&mut self, offset: u32, len: usize) -> io::Result<()> {
+        self.bytes.clear();
+        self.from = offset;
+        let rest = self.file.len()?.saturating_sub(u64::from(offset));
+        self.bytes.resize(len.min(usize::try_from(rest).unwrap_or(len)), 0);
+        match self.file.read_at(&mut self.bytes, u64::from(offset)) {
+            Ok(read) => self.bytes.truncate(read),
+            Err(error) => {
+                self.bytes.clear();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}

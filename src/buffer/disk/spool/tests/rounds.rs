@@ -1,0 +1,310 @@
+use std::cell::RefCell;
+
+use super::super::super::ports::Maintained;
+use super::*;
+
+impl Rig {
+    fn maintain(&self, live: &dyn Live, now: Millis) -> Maintained {
+        self.spool.maintain(live, now, &|| self.spool.commit(self.spool.take(), true).is_ok())
+    }
+
+    fn waiting(&self) -> Waiting {
+        Waiting::of(&self.told, &self.names)
+    }
+
+    /// The process ends, whole or by power loss, and begins again.
+    fn again(self) -> Self {
+        self.crashed(|_| 0)
+    }
+}
+
+const LATER: Millis = Millis(NOW.0 + 7_200_000);
+
+/// Fills the active segment, and begins the next one.
+fn roll(rig: &Rig, waiting: &mut Waiting, n: &mut u64) {
+    let before = rig.spool.stats().segments;
+    while rig.spool.stats().segments == before {
+        let seq = rig.keep(*n, 900);
+        *n += 1;
+        for lane in ["a", "b"] {
+            rig.settle(seq, lane);
+            waiting.pending.remove(&(seq, rig.lane(lane)));
+        }
+    }
+    rig.commit();
+}
+
+#[test]
+fn settled_segments_go_after_their_time_and_their_ids_later() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 1);
+    roll(&rig, &mut waiting, &mut n);
+    roll(&rig, &mut waiting, &mut n);
+    let events = n - 1;
+    let done = rig.maintain(&waiting, NOW);
+    assert_eq!((done.sealed, done.dropped), (1, 0));
+    let done = rig.maintain(&waiting, LATER);
+    assert_eq!(done.dropped, 1);
+    assert!(matches!(rig.spool.read(1), Read::Gone));
+    let rig = rig.again();
+    assert_eq!(rig.told.ids.len() as u64, events);
+    assert!(rig.told.events.len() < events as usize);
+    let next = rig.append(n, 1);
+    assert_eq!(next, n, "no number is given twice");
+    rig.commit();
+    let days = Millis(NOW.0 + 10 * 86_400_000);
+    rig.maintain(&waiting, days);
+    assert!(rig.disk.contents("0000000001.ids").is_none());
+}
+
+#[test]
+fn ids_without_an_event_outlive_their_segment() {
+    let rig = Rig::new();
+    let id = EventId::new(NOW, 77);
+    rig.spool.remember(key(1), id, NOW);
+    rig.commit();
+    rig.spool.finish();
+    assert_eq!(rig.maintain(&Waiting::default(), LATER).dropped, 1);
+    assert!(rig.disk.contents("0000000001.ids").is_some());
+    // The start counts them too: what it takes for empty goes with its first round.
+    let rig = rig.again();
+    assert_eq!(rig.told.ids, [(key(1), id, NOW)]);
+    rig.maintain(&Waiting::default(), LATER);
+    let rig = rig.again();
+    assert_eq!(rig.told.ids, [(key(1), id, NOW)]);
+    rig.maintain(&Waiting::default(), Millis(NOW.0 + 86_400_000));
+    assert!(rig.disk.contents("0000000001.ids").is_none());
+}
+
+#[test]
+fn nothing_comes_back_when_the_progress_of_older_events_goes() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 2);
+    let stuck = rig.keep(1, 100);
+    let b = rig.lane("b");
+    waiting.pending.insert((stuck, b));
+    roll(&rig, &mut waiting, &mut n);
+    // In the second segment: it is delivered at `a`, and waits at `b`.
+    rig.settle(stuck, "a");
+    rig.spool.note(deferred(stuck, b, 4242));
+    let at = rig.commit().deferred[0].2;
+    waiting.retries.insert((stuck, b), at);
+    roll(&rig, &mut waiting, &mut n);
+    let moved = RefCell::new(Vec::new());
+    let done = rig.spool.maintain(&waiting, LATER, &|| {
+        moved.borrow_mut().extend(rig.spool.commit(rig.spool.take(), true).unwrap().deferred);
+        true
+    });
+    // The last event of the first segment was settled in the second one, too.
+    assert_eq!((done.dropped, done.carried), (1, 4));
+    assert!(rig.spool.segments.read().contains_key(&1) && !rig.spool.segments.read().contains_key(&2));
+    let (seq, lane, to) = moved.borrow()[0];
+    assert_eq!((seq, lane), (stuck, b));
+    assert_ne!(to.segment, at.segment);
+    assert_eq!(rig.spool.attempts_at(to, stuck, b), [attempt(1), attempt(2)]);
+    let rig = rig.again();
+    let steps: Vec<_> = rig.told.progress.iter().filter(|(_, step)| step.seq == stuck).cloned().collect();
+    assert_eq!(steps.len(), 2);
+    let told = rig.waiting();
+    assert!(
+        !told.pending.contains(&(stuck, rig.lane("a"))) && told.pending.contains(&(stuck, rig.lane("b")))
+    );
+    assert_eq!(told.retries.get(&(stuck, rig.lane("b"))), Some(&to));
+}
+
+/// While it is asked, the event is delivered.
+struct Racing<'a>(&'a Rig, Waiting, u64);
+
+impl Live for Racing<'_> {
+    fn pending(&self, from: u64, to: u64) -> Vec<u64> {
+        self.1.pending(from, to)
+    }
+    fn pending_count(&self, from: u64, to: u64) -> u64 {
+        self.1.pending_count(from, to)
+    }
+    fn is_pending(&self, seq: u64, lane: u32) -> bool {
+        if seq == self.2 {
+            self.0.settle(seq, "b");
+        }
+        self.1.is_pending(seq, lane)
+    }
+    fn waiting_in(&self, segment: u32) -> Vec<(u64, u32, u32)> {
+        self.1.waiting_in(segment)
+    }
+}
+
+#[test]
+fn a_step_that_is_carried_never_overrules_a_newer_one() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 2);
+    let stuck = rig.keep(1, 100);
+    let b = rig.lane("b");
+    waiting.pending.insert((stuck, b));
+    roll(&rig, &mut waiting, &mut n);
+    rig.spool.note(deferred(stuck, b, 4242));
+    let at = rig.commit().deferred[0].2;
+    waiting.retries.insert((stuck, b), at);
+    roll(&rig, &mut waiting, &mut n);
+    let done = rig.maintain(&Racing(&rig, waiting, stuck), LATER);
+    assert_eq!(done.dropped, 1);
+    let rig = rig.again();
+    let last = rig.told.progress.iter().rfind(|(_, step)| step.seq == stuck).unwrap();
+    assert_eq!(last.1.what, What::Delivered);
+}
+
+#[test]
+fn an_event_on_its_way_again_stays_so() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 3);
+    let again = rig.keep(1, 100);
+    let stuck = rig.keep(2, 100);
+    let b = rig.lane("b");
+    waiting.pending.insert((stuck, b));
+    rig.settle(again, "b");
+    rig.commit();
+    roll(&rig, &mut waiting, &mut n);
+    rig.spool.note(Progress { seq: again, lane: b, what: What::Requeued, attempts: Vec::new() });
+    // And once tried since, which is in flight now.
+    rig.spool.note(deferred(again, b, 1));
+    rig.commit();
+    waiting.pending.insert((again, b));
+    roll(&rig, &mut waiting, &mut n);
+    assert_eq!(rig.maintain(&waiting, LATER).dropped, 1);
+    let rig = rig.again();
+    assert!(rig.waiting().pending.contains(&(again, rig.lane("b"))));
+}
+
+#[test]
+fn a_retry_of_one_that_was_put_on_its_way_again_keeps_its_attempts() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 3);
+    let again = rig.keep(1, 100);
+    let stuck = rig.keep(2, 100);
+    let b = rig.lane("b");
+    waiting.pending.insert((stuck, b));
+    rig.settle(again, "b");
+    rig.commit();
+    roll(&rig, &mut waiting, &mut n);
+    rig.spool.note(Progress { seq: again, lane: b, what: What::Requeued, attempts: Vec::new() });
+    rig.commit();
+    waiting.pending.insert((again, b));
+    roll(&rig, &mut waiting, &mut n);
+    rig.spool.note(deferred(again, b, 4242));
+    waiting.retries.insert((again, b), rig.commit().deferred[0].2);
+    assert_eq!(rig.maintain(&waiting, LATER).dropped, 1);
+    let rig = rig.again();
+    let last = rig.told.progress.iter().rfind(|(_, step)| step.seq == again).unwrap();
+    assert_eq!(last.1.what, deferred(again, b, 4242).what);
+}
+
+#[test]
+fn an_old_end_is_not_carried_behind_a_newer_one() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 3);
+    let again = rig.keep(1, 100);
+    let stuck = rig.keep(2, 100);
+    let b = rig.lane("b");
+    waiting.pending.insert((stuck, b));
+    roll(&rig, &mut waiting, &mut n);
+    rig.spool.note(Progress { seq: again, lane: b, what: What::Lost, attempts: Vec::new() });
+    rig.commit();
+    roll(&rig, &mut waiting, &mut n);
+    rig.spool.note(Progress { seq: again, lane: b, what: What::Requeued, attempts: Vec::new() });
+    rig.settle(again, "b");
+    assert_eq!(rig.maintain(&waiting, LATER).dropped, 1);
+    let rig = rig.again();
+    let last = rig.told.progress.iter().rfind(|(_, step)| step.seq == again).unwrap();
+    assert_eq!(last.1.what, What::Delivered);
+}
+
+#[test]
+fn one_stuck_destination_pins_its_own_events_and_nothing_else() {
+    let rig = Rig::new();
+    let (mut waiting, mut stuck) = (Waiting::default(), Vec::new());
+    let mut merged = 0;
+    for n in 0..400 {
+        let seq = rig.append(n, 700);
+        let done = rig.spool.commit(rig.spool.take(), true);
+        done.unwrap_or_else(|failed| panic!("event {n}: {failed}"));
+        rig.settle(seq, "a");
+        if n % 25 == 0 {
+            waiting.pending.insert((seq, rig.lane("b")));
+            stuck.push((seq, n));
+        } else {
+            rig.settle(seq, "b");
+        }
+        merged += rig.maintain(&waiting, NOW).merged;
+    }
+    rig.commit();
+    assert!(merged > 2, "{merged}");
+    assert!(rig.spool.stats().segments + rig.spool.stats().spares <= options().max_segments);
+    for (seq, n) in &stuck {
+        rig.reads(*seq, *n, 700);
+    }
+    let rig = rig.again();
+    let told: Vec<(u64, u32)> = rig.waiting().pending.into_iter().collect();
+    let b = rig.lane("b");
+    assert_eq!(told, stuck.iter().map(|(seq, _)| (*seq, b)).collect::<Vec<_>>());
+    let mut seqs = rig.told.seqs();
+    seqs.dedup();
+    assert!(seqs.is_sorted() && seqs.len() == rig.told.events.len());
+    for (seq, n) in &stuck {
+        rig.reads(*seq, *n, 700);
+    }
+    assert_eq!(rig.spool.stats().corrupt_records, 0);
+}
+
+#[test]
+fn what_a_merged_segment_stands_for_goes_at_the_next_start() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 1);
+    let mut stuck = Vec::new();
+    let b = rig.lane("b");
+    for _ in 0..6 {
+        stuck.push(rig.keep(n, 100));
+        n += 1;
+        waiting.pending.insert((*stuck.last().unwrap(), b));
+        roll(&rig, &mut waiting, &mut n);
+    }
+    rig.spool.seal_all();
+    let before: Vec<_> = ["0000000001.log", "0000000001.idx", "0000000002.log", "0000000002.idx"]
+        .map(|name| (name, rig.disk.contents(name).unwrap()))
+        .into();
+    assert!(rig.maintain(&waiting, NOW).merged >= 2);
+    // As if the power had failed before they were gone.
+    for (name, bytes) in before {
+        rig.disk.set_contents(name, &bytes);
+    }
+    let rig = rig.killed();
+    let seqs = rig.told.seqs();
+    assert!(stuck.iter().all(|seq| seqs.iter().filter(|told| *told == seq).count() == 1));
+    assert!(rig.disk.contents("0000000001.log").is_none() && rig.disk.contents("0000000001.idx").is_none());
+    assert_eq!(rig.spool.stats().corrupt_records, 0);
+    assert_eq!(rig.waiting().pending.len(), 2 * stuck.len());
+}
+
+#[test]
+fn nothing_settled_and_nothing_to_merge_is_full() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 0);
+    while rig.spool.room() == Room::Yes {
+        let seq = rig.append(n, 900);
+        n += 1;
+        if rig.spool.commit(rig.spool.take(), true).is_ok() {
+            waiting.pending.insert((seq, rig.lane("a")));
+        }
+        rig.maintain(&waiting, NOW);
+        assert!(n < 1000);
+    }
+    assert_eq!(rig.spool.room(), Room::Full);
+    let done = rig.maintain(&waiting, NOW);
+    assert!(done.full);
+    // Once there is less that waits, there is room again, by itself.
+    let half = waiting.pending.iter().nth(waiting.pending.len() / 2).copied().unwrap();
+    waiting.pending = waiting.pending.split_off(&half);
+    rig.maintain(&waiting, NOW);
+    assert_eq!(rig.spool.room(), Room::Yes);
+    for (seq, _) in &waiting.pending {
+        rig.reads(*seq, seq - 1, 900);
+    }
+}

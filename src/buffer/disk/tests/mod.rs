@@ -1,0 +1,4 @@
+//! The spool as those around it use it, over a disk that forgets.
+
+mod model;
+mod oracle;

@@ -45,6 +45,11 @@ test: deps-test fmt-check clippy deny ## everything that must hold: format, lint
 	@$(CARGO) nextest run --locked
 	@$(CARGO) test --locked --doc
 
+.PHONY: soak
+soak: build deps-test ## what durability promises, at length: 200 kills of the release binary, each call's failure
+	@HOOKLATCH_BIN=$(abspath $(BIN)) HOOKLATCH_KILLS=200 HOOKLATCH_SOAK=1 \
+		$(CARGO) nextest run --locked --profile soak -E 'test(durability::) | test(disk::)'
+
 .PHONY: fmt-check
 fmt-check:
 	@$(CARGO) fmt --check

@@ -95,7 +95,13 @@ generate() { # NAME PATH OPTION…: measures, and keeps the line
         --pid "$server" "${@:3}" >>"$results"
 }
 
-hooklatch_config() { # ACK: a configuration with room for everything that is sent
+hooklatch_config() { # ACK CONCURRENCY: a configuration with room for everything that is sent
+    local store='store = "memory"' room='max_events = 10000000
+max_bytes  = "64GiB"'
+    if [ "$1" = durable ]; then
+        store='store = "disk"' room='max_bytes = "16GiB"'
+        rm -rf "$work/data"
+    fi
     cat >"$work/hooklatch.toml" <<TOML
 [server]
 listen  = ["$listen"]
@@ -106,10 +112,9 @@ drain_timeout = "1s"
 listen = ""
 
 [buffer]
-store      = "memory"
+$store
+$room
 path       = "$work/data"
-max_events = 10000000
-max_bytes  = "64GiB"
 
 [dedupe]
 max_ids = 10000000
@@ -173,6 +178,14 @@ accept_round() {
     start_hooklatch memory 1
     generate "hooklatch, accept, ack = memory" /github
     finish
+    start_behind sink
+    start_hooklatch durable 1
+    generate "hooklatch, accept, ack = durable" /github
+    finish
+    start_behind sink
+    start_hooklatch durable 1
+    connections=256 generate "hooklatch, accept, ack = durable, 256 connections" /github
+    finish
     start_nginx 'return 200;'
     generate "nginx, return 200" /github
     finish
@@ -185,6 +198,10 @@ through_round() {
     finish
     start_hooklatch memory 64
     generate "hooklatch, end to end, ack = memory" /github --app "$app" --events "$events"
+    finish
+    start_behind app
+    start_hooklatch durable 64
+    generate "hooklatch, end to end, ack = durable" /github --app "$app" --events "$events"
     finish
     start_behind app
     start_hooklatch delivered 64

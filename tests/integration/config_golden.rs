@@ -15,7 +15,7 @@ const CANARY: &str = "canary";
 
 fn load(path: &Path) -> Result<Config, Report> {
     let text = std::fs::read_to_string(path).unwrap();
-    let machine = Environment { memory_limit: None, state_directory: None };
+    let machine = Environment::default();
     Config::parse(path, &text, &mut SecretStore::new(Clock::system()), &machine)
 }
 

@@ -11,6 +11,7 @@
 mod cli;
 mod config_golden;
 mod dead_letters;
+mod durability;
 mod events;
 mod forwarding;
 mod harness;
@@ -22,4 +23,6 @@ mod passthrough;
 mod provider_vectors;
 mod refusals;
 mod senders;
+mod spill;
+mod spool_cli;
 mod systemd;

@@ -45,7 +45,7 @@ impl Done {
 }
 
 fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hooklatch"));
+    let mut command = Command::new(super::gateway::program());
     command.args(args).env_remove("STATE_DIRECTORY").env_remove("NOTIFY_SOCKET");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -27,6 +27,11 @@ pub struct Setup {
     /// The admin listener has a port to wait for.
     admin_port: bool,
     env: Vec<(String, String)>,
+    store: &'static str,
+    /// The buffer's folder, where it is not `data` in the test's own.
+    data: Option<PathBuf>,
+    /// A command that runs the process: `strace -D … hooklatch run …`.
+    under: Vec<String>,
 }
 
 impl Setup {
@@ -41,6 +46,9 @@ impl Setup {
             whole: false,
             admin_port: true,
             env: Vec::new(),
+            store: "memory",
+            data: None,
+            under: Vec::new(),
         }
     }
 
@@ -85,16 +93,33 @@ impl Setup {
         self
     }
 
+    /// `buffer.store`; `"memory"` where this is not called.
+    pub fn store(self, store: &'static str) -> Self {
+        Self { store, ..self }
+    }
+
+    /// `buffer.path`, for a buffer that lies elsewhere than in the test's own folder.
+    pub fn data(self, path: &Path) -> Self {
+        Self { data: Some(path.to_owned()), ..self }
+    }
+
+    /// Runs the process by a command that `exec`s it in the process it was itself started in, as `strace -D` does.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     fn render(&self, dir: &Path) -> String {
         if self.whole {
             return self.rest.clone();
         }
         let listen = if self.server.contains("listen =") { "" } else { "listen = [\"127.0.0.1:0\"]\n" };
         let toml = format!(
-            "[server]\n{listen}{}\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n[buffer]\nstore = \"memory\"\npath = \"{}\"\n{}\n{}",
+            "[server]\n{listen}{}\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n[buffer]\nstore = \"{}\"\npath = \"{}\"\n{}\n{}",
             self.server,
             self.admin,
-            dir.join("data").display(),
+            self.store,
+            self.data.clone().unwrap_or_else(|| dir.join("data")).display(),
             self.buffer,
             self.rest,
         );
@@ -107,22 +132,43 @@ impl Setup {
         let dir = tempfile::Builder::new().prefix("hooklatch-test-").tempdir().unwrap();
         let config = dir.path().join("hooklatch.toml");
         std::fs::write(&config, self.render(dir.path())).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hooklatch"));
-        command.arg("run").arg("-c").arg(&config);
+        let (child, log) = self.spawn(dir.path(), &config);
+        let (http, admin) = (Vec::new(), None);
+        let mut gateway = Gateway { child, dir, config, setup: self, log, earlier: Vec::new(), http, admin };
+        gateway.learn_addresses();
+        gateway
+    }
+
+    fn spawn(&self, dir: &Path, config: &Path) -> (Child, Log) {
+        let program = program();
+        let mut command = match self.under.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.arg("run").arg("-c").arg(config);
         command.env_remove("STATE_DIRECTORY").env_remove("NOTIFY_SOCKET").env_remove("CREDENTIALS_DIRECTORY");
         if self.whole {
-            command.env_clear().current_dir(dir.path());
+            command.env_clear().current_dir(dir);
         }
         command.envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Log::default();
         collect(child.stdout.take().unwrap(), &log);
         collect(child.stderr.take().unwrap(), &log);
-        let mut gateway = Gateway { child, dir, config, setup: self, log, http: Vec::new(), admin: None };
-        gateway.learn_addresses();
-        gateway
+        (child, log)
     }
+}
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// The binary under test: the one that was built with the tests, or the one that `HOOKLATCH_BIN` names.
+pub(super) fn program() -> PathBuf {
+    std::env::var_os("HOOKLATCH_BIN").map_or_else(|| env!("CARGO_BIN_EXE_hooklatch").into(), PathBuf::from)
 }
 
 /// A line of `log.format = "text"`: `TIME LEVEL MSG KEY=VALUE …`.
@@ -134,7 +180,7 @@ fn fields_of_text(line: &str) -> Value {
     Value::Object(fields)
 }
 
-fn collect(stream: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+fn collect(stream: impl Read + Send + 'static, log: &Log) {
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
@@ -149,7 +195,9 @@ pub struct Gateway {
     dir: tempfile::TempDir,
     config: PathBuf,
     setup: Setup,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Log,
+    /// What the processes said that ran before this one.
+    earlier: Vec<String>,
     http: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
 }
@@ -282,6 +330,28 @@ impl Gateway {
         std::fs::write(&self.config, self.setup.render(self.dir.path())).unwrap();
     }
 
+    /// SIGKILL, and the end of the process.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait_for_exit(SOON);
+    }
+
+    /// Starts it anew, with the same configuration in the same folder (and on other ports); the one before has ended.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        let (child, log) = self.setup.spawn(self.dir.path(), &self.config);
+        let before = std::mem::replace(&mut self.log, log);
+        self.earlier.append(&mut before.lock().unwrap());
+        (self.child, self.http, self.admin) = (child, Vec::new(), None);
+        self.learn_addresses();
+    }
+
+    /// Whether the process has not ended.
+    pub fn lives(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), signal).unwrap();
     }
@@ -306,7 +376,10 @@ impl Drop for Gateway {
         if std::thread::panicking() {
             let config = std::fs::read_to_string(&self.config).unwrap_or_default();
             eprintln!("---- {}\n{config}\n---- log", self.config.display());
-            for line in self.log_lines() {
+            // A test under load, and one of many processes, logs more than anybody reads.
+            let mut lines = std::mem::take(&mut self.earlier);
+            lines.extend(self.log_lines());
+            for line in lines.iter().skip(lines.len().saturating_sub(300)) {
                 eprintln!("{line}");
             }
             eprintln!("----");

@@ -10,9 +10,9 @@ mod http;
 mod sign;
 
 pub use app::{App, Reply, Seen};
-pub use cli::{hooklatch, hooklatch_clean, hooklatch_with, spawn_hooklatch};
+pub use cli::{Done, hooklatch, hooklatch_clean, hooklatch_with, spawn_hooklatch};
 pub use gateway::{ADMIN_TOKEN, Gateway, Setup};
-pub use http::{Connection, get, request, send, send_to};
+pub use http::{Connection, Response, get, header, read_body, read_head, request, send, send_to};
 pub use sign::{Signed, now};
 
 use std::time::{Duration, Instant};

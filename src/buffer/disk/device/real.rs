@@ -129,6 +129,9 @@ fn make_folder(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub(in crate::buffer) struct RealFile(File);
 
+/// A new segment leaves so many bytes of the disk for indexes and dead letters: what frees a full disk writes to it first.
+const LEFT_FREE: u64 = 4 << 20;
+
 impl DeviceFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         read_whole(buffer, at, |buffer, at| self.0.read_at(buffer, at))
@@ -143,6 +146,10 @@ impl DeviceFile for RealFile {
     }
 
     fn fill(&self, len: u64) -> io::Result<()> {
+        let disk = rustix::fs::fstatvfs(&self.0).map_err(io::Error::from)?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < len.saturating_add(LEFT_FREE) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if self.len()? > len {
             self.0.set_len(len)?;
         }

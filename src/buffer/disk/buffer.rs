@@ -1,6 +1,7 @@
 //! The disk form as the rest of the house sees it: one lock over lanes and the writer's desk, four threads beside it.
 //!
-//! Locks are taken in this order and never held over a disk access: the state, then the names or the spool's batch.
+//! Locks are taken in this order: the state, then the names or the spool's batch. They are not held over a disk access,
+//! but for the file of the retries beyond a million.
 
 use std::fmt;
 use std::path::Path;
@@ -9,34 +10,33 @@ use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::dead::{DeadLetters, DeadOptions};
 use super::device::RealDevice;
 use super::excerpts::Excerpts;
+use super::lane::DiskLane;
 use super::lanes::{Lanes, Ready};
-use super::mortician::{Burial, Job};
+use super::mortician::Job;
 use super::ports::{CommitFailed, Room, SharedNames, SpoolOptions};
-use super::progress::{Loc, Progress, What};
+use super::progress::{Loc, Progress};
 use super::retries::RetryRoom;
 use super::source::Source;
 use super::spool::Spool;
 use super::writer::{Desk, Kept};
 use super::{feeder, housekeeper, mortician, recovered, writer};
-use crate::buffer::express::LaneSignal;
-use crate::buffer::handoff::{DeadReason, Delivery, KeepError, MaxPending, OpenExpress, Settled};
+use crate::buffer::handoff::{KeepError, MaxPending, OpenExpress};
 use crate::buffer::quota::{Amount, Full};
 use crate::buffer::settings::BufferSettings;
 use crate::clock::{Clock, Millis};
-use crate::event::{Ack, Attempt, Claim, ClaimKeeper, DedupeKey, Event, EventId, Outcome};
+use crate::event::{Ack, Claim, ClaimKeeper, DedupeKey, Event, EventId, Outcome};
 use crate::observe::Metrics;
 
 /// Passed events (`ack = "delivered"`) are numbered from here on: they take no place in the spool.
 const EXPRESS_SEQS: u64 = 1 << 63;
 /// How many events may be on their way into the dead letters at once; further ones wait as retries do.
-const MAX_DYING: usize = 4096;
+pub(super) const MAX_DYING: usize = 4096;
 /// Waiting retries in memory, over all lanes, of 24 bytes each; more are in a file.
 const MAX_RETRIES_IN_MEMORY: usize = 1_000_000;
 /// When an event that found no way into the dead letters tries again.
@@ -476,146 +476,5 @@ impl Shared {
             drop(claim); // released: the sender's retry is welcome
             let _ = waiter.map(|waiter| waiter.send(Err(KeepError::Storage)));
         }
-    }
-}
-
-/// One destination's queue on disk.
-#[derive(Clone)]
-pub struct DiskLane {
-    shared: Arc<Shared>,
-    pub(super) number: u32,
-    pub(super) signal: Arc<LaneSignal>,
-}
-
-impl fmt::Debug for DiskLane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DiskLane").field("destination", &self.signal.name).finish_non_exhaustive()
-    }
-}
-
-impl DiskLane {
-    pub(in crate::buffer) fn destination(&self) -> &Arc<str> {
-        &self.signal.name
-    }
-
-    pub(in crate::buffer) fn take(&self, max: usize) -> Vec<Delivery> {
-        self.signal.looking();
-        let now = self.shared.clock.now();
-        let (taken, look) = {
-            let mut state = self.shared.state.lock();
-            let taken = state.lanes.take(self.number, max);
-            (taken, state.lanes.wants_refill(self.number, now))
-        };
-        if look {
-            self.shared.look(self.number);
-        }
-        taken
-    }
-
-    pub(in crate::buffer) fn take_due(&self, now: Millis) -> Option<Delivery> {
-        let (taken, look) = {
-            let mut state = self.shared.state.lock();
-            let taken = state.lanes.take_due(self.number, now);
-            (taken, state.lanes.wants_refill(self.number, now))
-        };
-        if look {
-            self.shared.look(self.number);
-        }
-        taken
-    }
-
-    pub(in crate::buffer) fn next_due(&self) -> Option<Millis> {
-        self.shared.state.lock().lanes.next_due(self.number)
-    }
-
-    pub(in crate::buffer) fn settle(&self, id: EventId, settled: Settled, attempt: Attempt, excerpt: &Bytes) {
-        match settled {
-            Settled::Delivered => self.delivered(id, attempt),
-            Settled::Dead(reason) => self.died(id, reason, attempt, excerpt),
-        }
-    }
-
-    fn delivered(&self, id: EventId, attempt: Attempt) {
-        let mut state = self.shared.state.lock();
-        let Some(source) = state.lanes.in_flight(self.number, id).map(|ready| ready.source) else {
-            return self.complain("settled", id);
-        };
-        let lanes = self.shared.lanes_of(source);
-        let Some(mut ready) = state.lanes.settle(self.number, id, &lanes.lanes) else {
-            return self.complain("settled", id);
-        };
-        ready.record(attempt);
-        state.excerpts.remove(ready.seq, self.number);
-        let emptied = state.lanes.depth(self.number).0 == 0;
-        self.shared.note(&state, self.progress(ready, What::Delivered));
-        drop(state);
-        if emptied {
-            self.shared.open.ended.notify_waiters();
-        }
-    }
-
-    fn died(&self, id: EventId, reason: DeadReason, attempt: Attempt, excerpt: &Bytes) {
-        let mut state = self.shared.state.lock();
-        if state.dying >= MAX_DYING {
-            let due = self.shared.clock.now().plus(Duration::from_secs(1));
-            return self.wait_until(state, id, attempt, due, Some(reason), excerpt);
-        }
-        let Some(mut ready) = state.lanes.dying(self.number, id) else { return self.complain("settled", id) };
-        state.dying += 1;
-        state.excerpts.remove(ready.seq, self.number);
-        drop(state);
-        ready.record(attempt);
-        self.shared.bury(Job::Bury(Box::new(Burial {
-            ready,
-            lane: self.number,
-            reason,
-            excerpt: excerpt.clone(),
-        })));
-    }
-
-    pub(in crate::buffer) fn defer(&self, id: EventId, attempt: Attempt, due: Millis, excerpt: &Bytes) {
-        let state = self.shared.state.lock();
-        self.wait_until(state, id, attempt, due, None, excerpt);
-    }
-
-    fn wait_until(
-        &self,
-        mut state: parking_lot::MutexGuard<'_, State>,
-        id: EventId,
-        attempt: Attempt,
-        due: Millis,
-        dying: Option<DeadReason>,
-        excerpt: &Bytes,
-    ) {
-        let Some(ready) = state.lanes.defer(self.number, id, attempt) else {
-            return self.complain("deferred", id);
-        };
-        state.excerpts.put(ready.seq, self.number, excerpt);
-        state.deferring.insert((ready.seq, self.number), (due, attempt.number, dying.is_some()));
-        self.shared.note(&state, self.progress(ready, What::Deferred { due, dying }));
-    }
-
-    fn progress(&self, ready: Ready, what: What) -> Progress {
-        Progress { seq: ready.seq, lane: self.number, what, attempts: ready.attempts }
-    }
-
-    pub(in crate::buffer) fn put_back(&self, id: EventId) {
-        if !self.shared.state.lock().lanes.put_back(self.number, id) {
-            self.complain("put back", id);
-        }
-    }
-
-    /// A lane that speaks of an event it does not have is a mistake in the code, but none to stop delivering for.
-    fn complain(&self, what: &str, id: EventId) {
-        let destination = &*self.signal.name;
-        tracing::error!(%id, destination, "an event was {what} that is not in flight; ignored");
-    }
-
-    pub(in crate::buffer) async fn changed(&self) {
-        self.signal.changed().await;
-    }
-
-    pub(in crate::buffer) fn depth(&self) -> (u64, u64) {
-        self.shared.state.lock().lanes.depth(self.number)
     }
 }

@@ -91,6 +91,7 @@ mod feeder;
 mod housekeeper;
 mod index;
 pub(in crate::buffer) mod inspect;
+mod lane;
 mod lanes;
 mod listing;
 mod lookup;
@@ -112,6 +113,7 @@ mod spool;
 mod tests;
 mod writer;
 
-pub use buffer::{DiskBuffer, DiskLane};
+pub use buffer::DiskBuffer;
+pub use lane::DiskLane;
 #[doc(hidden)]
 pub use record::fuzz_record;

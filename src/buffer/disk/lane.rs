@@ -1,0 +1,157 @@
+//! One destination's queue, as its delivery task holds it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::buffer::{MAX_DYING, Shared, State};
+use super::lanes::Ready;
+use super::mortician::{Burial, Job};
+use super::progress::{Progress, What};
+use crate::buffer::express::LaneSignal;
+use crate::buffer::handoff::{DeadReason, Delivery, Settled};
+use crate::clock::Millis;
+use crate::event::{Attempt, EventId};
+
+/// One destination's queue on disk.
+#[derive(Clone)]
+pub struct DiskLane {
+    pub(super) shared: Arc<Shared>,
+    pub(super) number: u32,
+    pub(super) signal: Arc<LaneSignal>,
+}
+
+impl fmt::Debug for DiskLane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskLane").field("destination", &self.signal.name).finish_non_exhaustive()
+    }
+}
+
+impl DiskLane {
+    pub(in crate::buffer) fn destination(&self) -> &Arc<str> {
+        &self.signal.name
+    }
+
+    pub(in crate::buffer) fn take(&self, max: usize) -> Vec<Delivery> {
+        self.signal.looking();
+        let now = self.shared.clock.now();
+        let (taken, look) = {
+            let mut state = self.shared.state.lock();
+            let taken = state.lanes.take(self.number, max);
+            (taken, state.lanes.wants_refill(self.number, now))
+        };
+        if look {
+            self.shared.look(self.number);
+        }
+        taken
+    }
+
+    pub(in crate::buffer) fn take_due(&self, now: Millis) -> Option<Delivery> {
+        let (taken, look) = {
+            let mut state = self.shared.state.lock();
+            let taken = state.lanes.take_due(self.number, now);
+            (taken, state.lanes.wants_refill(self.number, now))
+        };
+        if look {
+            self.shared.look(self.number);
+        }
+        taken
+    }
+
+    pub(in crate::buffer) fn next_due(&self) -> Option<Millis> {
+        self.shared.state.lock().lanes.next_due(self.number)
+    }
+
+    pub(in crate::buffer) fn settle(&self, id: EventId, settled: Settled, attempt: Attempt, excerpt: &Bytes) {
+        match settled {
+            Settled::Delivered => self.delivered(id, attempt),
+            Settled::Dead(reason) => self.died(id, reason, attempt, excerpt),
+        }
+    }
+
+    fn delivered(&self, id: EventId, attempt: Attempt) {
+        let mut state = self.shared.state.lock();
+        let Some(source) = state.lanes.in_flight(self.number, id).map(|ready| ready.source) else {
+            return self.complain("settled", id);
+        };
+        let lanes = self.shared.lanes_of(source);
+        let Some(mut ready) = state.lanes.settle(self.number, id, &lanes.lanes) else {
+            return self.complain("settled", id);
+        };
+        ready.record(attempt);
+        state.excerpts.remove(ready.seq, self.number);
+        let emptied = state.lanes.depth(self.number).0 == 0;
+        self.shared.note(&state, self.progress(ready, What::Delivered));
+        drop(state);
+        if emptied {
+            self.shared.open.ended.notify_waiters();
+        }
+    }
+
+    fn died(&self, id: EventId, reason: DeadReason, attempt: Attempt, excerpt: &Bytes) {
+        let mut state = self.shared.state.lock();
+        if state.dying >= MAX_DYING {
+            let due = self.shared.clock.now().plus(Duration::from_secs(1));
+            return self.wait_until(state, id, attempt, due, Some(reason), excerpt);
+        }
+        let Some(mut ready) = state.lanes.dying(self.number, id) else { return self.complain("settled", id) };
+        state.dying += 1;
+        state.excerpts.remove(ready.seq, self.number);
+        drop(state);
+        ready.record(attempt);
+        self.shared.bury(Job::Bury(Box::new(Burial {
+            ready,
+            lane: self.number,
+            reason,
+            excerpt: excerpt.clone(),
+        })));
+    }
+
+    pub(in crate::buffer) fn defer(&self, id: EventId, attempt: Attempt, due: Millis, excerpt: &Bytes) {
+        let state = self.shared.state.lock();
+        self.wait_until(state, id, attempt, due, None, excerpt);
+    }
+
+    fn wait_until(
+        &self,
+        mut state: parking_lot::MutexGuard<'_, State>,
+        id: EventId,
+        attempt: Attempt,
+        due: Millis,
+        dying: Option<DeadReason>,
+        excerpt: &Bytes,
+    ) {
+        let Some(ready) = state.lanes.defer(self.number, id, attempt) else {
+            return self.complain("deferred", id);
+        };
+        state.excerpts.put(ready.seq, self.number, excerpt);
+        state.deferring.insert((ready.seq, self.number), (due, attempt.number, dying.is_some()));
+        self.shared.note(&state, self.progress(ready, What::Deferred { due, dying }));
+    }
+
+    fn progress(&self, ready: Ready, what: What) -> Progress {
+        Progress { seq: ready.seq, lane: self.number, what, attempts: ready.attempts }
+    }
+
+    pub(in crate::buffer) fn put_back(&self, id: EventId) {
+        if !self.shared.state.lock().lanes.put_back(self.number, id) {
+            self.complain("put back", id);
+        }
+    }
+
+    /// A lane that speaks of an event it does not have is a mistake in the code, but none to stop delivering for.
+    fn complain(&self, what: &str, id: EventId) {
+        let destination = &*self.signal.name;
+        tracing::error!(%id, destination, "an event was {what} that is not in flight; ignored");
+    }
+
+    pub(in crate::buffer) async fn changed(&self) {
+        self.signal.changed().await;
+    }
+
+    pub(in crate::buffer) fn depth(&self) -> (u64, u64) {
+        self.shared.state.lock().lanes.depth(self.number)
+    }
+}

@@ -19,7 +19,7 @@ use super::excerpts::Excerpts;
 use super::lane::DiskLane;
 use super::lanes::{Lanes, Ready};
 use super::mortician::Job;
-use super::ports::{CommitFailed, Room, SharedNames, SpoolOptions};
+use super::ports::{CommitFailed, Committed, Room, SharedNames, SpoolOptions};
 use super::progress::{Loc, Progress};
 use super::retries::RetryRoom;
 use super::source::Source;
@@ -310,6 +310,17 @@ impl Drop for AbortOnPanic {
     }
 }
 
+impl State {
+    /// The last `Deferred` of an event stands at `at` now.
+    fn moved(&mut self, seq: u64, lane: u32, at: Loc) {
+        if !self.lanes.moved(seq, lane, at)
+            && let Some(taking_up) = &mut self.taking_up
+        {
+            taking_up.push((seq, lane, at));
+        }
+    }
+}
+
 impl Shared {
     /// Puts `event` into the open batch for the lanes `to`; `replayed` is its own id where it has one already.
     pub(super) fn append(
@@ -420,7 +431,7 @@ impl Shared {
     }
 
     /// What a commit made durable becomes visible: claims are confirmed, senders answered, lanes told.
-    pub(super) fn committed(&self, kept: Vec<Kept>, deferred: &[(u64, u32, Loc)]) {
+    pub(super) fn committed(&self, kept: Vec<Kept>, committed: &Committed) {
         let now = self.clock.now();
         let mut answers = Vec::with_capacity(kept.len());
         {
@@ -431,14 +442,15 @@ impl Shared {
                 state.lanes.admit(reserved, ready);
                 answers.push((id, claim, waiter));
             }
-            for (seq, lane, at) in deferred {
+            for (seq, lane, at) in &committed.moved {
+                state.moved(*seq, *lane, *at);
+            }
+            for (seq, lane, at) in &committed.deferred {
                 if let Some((due, attempt, dying)) = state.deferring.remove(&(*seq, *lane)) {
                     state.lanes.wait(*seq, *lane, due, attempt, dying, *at);
                     state.lanes.wake(*lane);
-                } else if !state.lanes.moved(*seq, *lane, *at)
-                    && let Some(taking_up) = &mut state.taking_up
-                {
-                    taking_up.push((*seq, *lane, *at));
+                } else {
+                    state.moved(*seq, *lane, *at);
                 }
             }
         }

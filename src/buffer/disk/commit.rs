@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::batch::{Batch, Content};
 use super::device::{Device, DeviceFile};
-use super::index::{IdRow, Row};
+use super::index::Row;
 use super::ports::{CommitError, CommitFailed, Committed};
-use super::progress::{Loc, Progress, What};
+use super::progress::{Loc, What};
 use super::record::{self, Kind, SegmentHeader};
 use super::segment::{Rows, Segment};
 use super::source::{Names, Source};
@@ -23,8 +23,12 @@ use super::spool::{Spool, log_name};
 #[derive(Debug)]
 pub(super) struct Writer<D: Device> {
     active: Option<Active<D>>,
-    /// Notes and ids in the active segment that no sync confirmed yet: should it be poisoned, they are written again.
-    unsynced: (Vec<Progress>, Vec<IdRow>),
+    /// What was committed to the active segment and no sync confirmed yet.
+    unsynced: Vec<Batch>,
+    /// What no sync will confirm any more, since its segment was given up: the next commit writes it again.
+    again: Vec<Batch>,
+    /// Segments that were given up.
+    given_up: Vec<GivenUp<D>>,
     /// Segments that were rolled away from within this commit, each with the first number behind it. They are left once
     /// what was written to them is shown: an index made before would lack their last events for good.
     left: Vec<(Arc<Segment<D>>, u64)>,
@@ -37,9 +41,23 @@ pub(super) struct Active<D: Device> {
     at: u32,
     commits: u32,
     events: u32,
+    /// Up to here it was synced.
+    synced: u32,
     /// Written to since its last sync.
     dirty: bool,
+    /// A write or a sync failed: what became of either is not known.
+    failed: bool,
     names: Defined,
+}
+
+/// A segment that nothing is written to any more, because a write or a sync of it failed. What it shows behind `synced`
+/// is read from memory that the disk may never have seen. It is left, and loses that part, after it was written again
+/// and whoever knows a place in it was told the new one: at the next commit but one.
+#[derive(Debug)]
+struct GivenUp<D: Device> {
+    segment: Arc<Segment<D>>,
+    synced: u32,
+    seq_end: u64,
 }
 
 /// What a segment gave names to.
@@ -78,7 +96,7 @@ struct Written<D: Device> {
 
 impl<D: Device> Writer<D> {
     pub fn new() -> Self {
-        Self { active: None, unsynced: Default::default(), left: Vec::new() }
+        Self { active: None, unsynced: Vec::new(), again: Vec::new(), given_up: Vec::new(), left: Vec::new() }
     }
 
     /// How many bytes the active segment still takes; nothing where there is none.
@@ -99,12 +117,23 @@ impl<D: Device> Writer<D> {
             return Ok(());
         }
         let began = Instant::now();
+        active.failed = true;
         active.segment.file.sync()?;
         done.sync_took += began.elapsed();
         done.syncs += 1;
-        active.dirty = false;
-        self.unsynced = Default::default();
+        (active.failed, active.dirty, active.synced) = (false, false, active.at);
+        self.unsynced.clear();
         Ok(())
+    }
+
+    /// Nothing refers any more to what only the given up segments show.
+    fn leave_given_up(&mut self) {
+        if self.again.is_empty() {
+            for GivenUp { segment, synced, seq_end } in self.given_up.drain(..) {
+                segment.cut(synced);
+                segment.leave(seq_end);
+            }
+        }
     }
 }
 
@@ -116,14 +145,21 @@ impl<D: Device> Spool<D> {
         mut batch: Batch,
         durable: bool,
     ) -> Result<Committed, CommitFailed> {
+        writer.leave_given_up();
         batch.close();
         let (mut done, mut written) = (Committed::default(), Vec::new());
-        let mut outcome = self.write_batch(writer, &mut batch, &mut done, &mut written);
+        let mut again = std::mem::take(&mut writer.again);
+        let mut outcome = again
+            .iter_mut()
+            .try_for_each(|batch| self.write_batch(writer, batch, &mut done, &mut written));
+        done.moved = std::mem::take(&mut done.deferred);
+        outcome = outcome.and_then(|()| self.write_batch(writer, &mut batch, &mut done, &mut written));
         if durable && outcome.is_ok() {
             outcome = writer.sync(&mut done).map_err(CommitError::Io);
         }
         if let Err(error) = outcome {
-            self.give_up(writer, batch, &error);
+            writer.again = again;
+            self.give_up(writer, batch, &error, !written.is_empty());
             writer.leave();
             self.tell_room(writer);
             return Err(CommitFailed { error });
@@ -133,8 +169,8 @@ impl<D: Device> Spool<D> {
         }
         writer.leave();
         if writer.active.as_ref().is_some_and(|active| active.dirty) {
-            writer.unsynced.0.append(&mut batch.notes);
-            writer.unsynced.1.append(&mut batch.ids);
+            writer.unsynced.append(&mut again);
+            writer.unsynced.push(batch);
         }
         if done.bytes > 0 {
             self.health.recovered();
@@ -259,12 +295,13 @@ impl<D: Device> Spool<D> {
                 record::seal(bytes, header.nonce, seq, commit);
             }
         }
-        active.dirty = true;
+        (active.dirty, active.failed) = (true, true);
         if !piece.names.is_empty() {
             active.segment.file.write_at(&piece.names, u64::from(active.at))?;
         }
         let records = batch.records.get(first..last).unwrap_or_default();
         active.segment.file.write_at(records, base as u64)?;
+        active.failed = false;
         done.bytes += (piece.names.len() + records.len()) as u64;
         active.at = (base + records.len()) as u32;
         active.commits = commit;
@@ -328,26 +365,27 @@ impl<D: Device> Spool<D> {
     }
 
     /// Nothing of the batch is shown; its notes go into the next one. What failed to be written or synced is never
-    /// tried again on its file.
-    fn give_up(&self, writer: &mut Writer<D>, batch: Batch, error: &CommitError) {
-        let (mut notes, mut ids) = Default::default();
+    /// tried again on its file; nor does anything follow there what was `written` of this batch and is not shown.
+    fn give_up(&self, writer: &mut Writer<D>, batch: Batch, error: &CommitError, written: bool) {
         if let CommitError::Io(error) = error {
             self.failed("writing the spool", error);
-            if error.kind() != io::ErrorKind::InvalidInput {
-                (notes, ids) = std::mem::take(&mut writer.unsynced);
-                if let Some(poisoned) = writer.active.take() {
-                    tracing::error!(segment = %log_name(poisoned.segment.number()), "a segment is given up: {error}");
-                    poisoned.segment.leave(batch.next_seq);
-                }
-            }
         }
-        notes.extend(batch.notes);
-        ids.extend(batch.ids);
-        self.open.lock().give_back(notes, ids);
+        if let Some(active) = writer.active.take_if(|active| active.failed || written) {
+            tracing::error!(segment = %log_name(active.segment.number()), "a segment is given up");
+            writer.again.splice(..0, writer.unsynced.drain(..));
+            let Active { segment, synced, .. } = active;
+            writer.given_up.push(GivenUp { segment, synced, seq_end: batch.next_seq });
+        }
+        self.open.lock().give_back(batch.notes, batch.ids);
     }
 
-    /// Nothing more is appended to the active segment.
+    /// Nothing more is appended to the active segment. One that cannot be synced gets no index: the next start looks
+    /// what stands in it.
     pub(super) fn leave_active(&self, writer: &mut Writer<D>) {
+        if let Err(error) = writer.sync(&mut Committed::default()) {
+            return self.failed("syncing the spool", &error);
+        }
+        writer.leave_given_up();
         if let Some(active) = writer.active.take() {
             let next_seq = self.open.lock().next_seq();
             active.segment.leave(next_seq);
@@ -366,7 +404,8 @@ pub(super) fn fresh_nonce() -> u32 {
 impl<D: Device> Active<D> {
     /// Writes go into `segment` from `at` on, behind `commits` commits.
     pub fn new(segment: Arc<Segment<D>>, at: u32, commits: u32) -> Self {
-        Self { segment, at, commits, events: 0, dirty: true, names: Defined::default() }
+        let names = Defined::default();
+        Self { segment, at, commits, events: 0, synced: at, dirty: true, failed: false, names }
     }
 
     fn is_fresh(&self) -> bool {

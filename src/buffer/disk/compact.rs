@@ -3,9 +3,10 @@
 mod carry;
 mod merge;
 
+use std::io;
 use std::sync::Arc;
 
-use super::device::{Device, DeviceFile};
+use super::device::Device;
 use super::index::{self, Index, IndexError};
 use super::ports::{Live, Maintained};
 use super::segment::Segment;
@@ -21,10 +22,18 @@ pub(super) struct Round<'a> {
     pub done: Maintained,
 }
 
+/// Says of segments that they are about to go, or stay after all.
+fn set_going<D: Device>(segments: &[Arc<Segment<D>>], going: bool) {
+    for segment in segments {
+        segment.set_going(going);
+    }
+}
+
 impl<D: Device> Spool<D> {
     /// One round of maintenance.
     pub(super) fn round(&self, live: &dyn Live, now: Millis, flush: &dyn Fn() -> bool) -> Maintained {
         let mut round = Round { live, now, flush, done: Maintained::default() };
+        self.reclaim();
         round.done.sealed = self.seal_all();
         self.drop_what_is_old(&mut round);
         self.ready_spares(&mut round);
@@ -54,11 +63,7 @@ impl<D: Device> Spool<D> {
                 return false;
             }
         };
-        // An index is believed: what it names must be as durable as itself, also what was written for nobody's sake
-        // (`ack = "memory"`) just before its segment was given up.
-        let synced = segment.file.sync();
-        let written =
-            synced.and_then(|()| index::write(&self.device, &name, &contents)).map_err(IndexError::Io);
+        let written = index::write(&self.device, &name, &contents).map_err(IndexError::Io);
         match written.and_then(|()| Index::open(self.device.open(&name)?)) {
             Ok(index) => {
                 segment.seal(index);
@@ -132,52 +137,80 @@ impl<D: Device> Spool<D> {
 
     /// Drops settled segments; how many.
     fn drop_segments(&self, segments: &[Arc<Segment<D>>], round: &mut Round<'_>) -> u32 {
-        if !self.carry(segments, &|_| false, round) {
-            return 0;
-        }
-        self.let_go(segments);
-        segments.len() as u32
+        set_going(segments, true);
+        // An event that was put on its way again before that is seen here.
+        let settled = segments.iter().all(|segment| self.is_settled(segment, round.live));
+        let gone = if settled && self.carry(segments, &|_| false, round) { self.let_go(segments) } else { 0 };
+        set_going(segments, false);
+        gone
     }
 
-    /// Takes segments out that nothing needs any more: their indexes stay for their ids, their files become spares.
-    fn let_go(&self, segments: &[Arc<Segment<D>>]) {
-        let mut freed = Vec::new();
-        for segment in segments {
-            let (number, summary) = (segment.number(), segment.summary());
-            self.segments.write().remove(&number);
-            self.offsets.forget(number);
-            match self.device.rename(&index_name(number), &ids_name(number)) {
-                Ok(()) => {
-                    let count = u64::from(summary.count) + u64::from(summary.ids);
-                    let mut files = self.ids.lock();
-                    files.retain(|file| file.number != number);
-                    files.push(IdsFile { number, last_kept: summary.last_kept, count });
+    /// Takes segments out that nothing needs any more: their indexes stay for their ids, their files become spares. How
+    /// many went.
+    fn let_go(&self, segments: &[Arc<Segment<D>>]) -> u32 {
+        // An event goes before what settles it, which is never in a segment before it: should the disk refuse to let one
+        // go, those behind it stay with it. Merged ones settle nothing.
+        let mut in_order: Vec<_> = segments.iter().collect();
+        in_order.sort_by_key(|segment| (!segment.summary().merged, segment.number()));
+        let mut gone = 0;
+        for segment in in_order {
+            match self.take_out(segment) {
+                Ok(spare) => self.freed.lock().extend(spare),
+                Err(error) => {
+                    self.failed("letting a segment of the spool go", &error);
+                    break;
                 }
-                Err(error) => self.failed("renaming an index of the spool", &error),
             }
-            // Who reads it still has it in hand; then its blocks must not become another's.
-            let spare = self.spares.name();
-            let unread = Arc::strong_count(segment) == 1;
-            let moved = if unread {
-                self.device.rename(&log_name(number), &spare)
-            } else {
-                self.device.remove(&log_name(number))
-            };
-            match moved {
-                Ok(()) if unread => freed.push(spare),
-                Ok(()) => {}
-                Err(error) => self.failed("recycling a segment of the spool", &error),
-            }
+            gone += 1;
+        }
+        self.reclaim();
+        gone
+    }
+
+    /// What was freed is ready for use once its new name stands.
+    fn reclaim(&self) {
+        let mut freed = self.freed.lock();
+        if freed.is_empty() {
+            return;
         }
         if let Err(error) = self.device.sync_folder() {
-            self.failed("syncing the folder of the spool", &error);
+            return self.failed("syncing the folder of the spool", &error);
         }
-        for spare in freed {
+        for spare in freed.drain(..) {
             match self.device.open(&spare) {
                 Ok(file) => self.spares.add(spare, file),
                 Err(error) => self.failed("opening a spare segment", &error),
             }
         }
+    }
+
+    /// Takes one segment out; the name of the spare that its file is now. On an error it is where it was.
+    fn take_out(&self, segment: &Arc<Segment<D>>) -> io::Result<Option<String>> {
+        let (number, summary) = (segment.number(), segment.summary());
+        match self.device.rename(&index_name(number), &ids_name(number)) {
+            // It was renamed in a round that got no further.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let count = u64::from(summary.count) + u64::from(summary.ids);
+        {
+            let mut files = self.ids.lock();
+            files.retain(|file| file.number != number);
+            files.push(IdsFile { number, last_kept: summary.last_kept, count });
+        }
+        self.segments.write().remove(&number);
+        // Who reads it still has it in hand; then its blocks must not become another's.
+        let spare = (Arc::strong_count(segment) == 1).then(|| self.spares.name());
+        let moved = match &spare {
+            Some(spare) => self.device.rename(&log_name(number), spare),
+            None => self.device.remove(&log_name(number)),
+        };
+        if let Err(error) = moved {
+            self.segments.write().insert(number, Arc::clone(segment));
+            return Err(error);
+        }
+        self.offsets.forget(number);
+        Ok(spare)
     }
 
     /// Forgets ids that are older, or more, than are remembered.

@@ -8,7 +8,7 @@ use super::buffer::{DiskBuffer, Shared};
 use super::dead::DeadLetter;
 use super::mortician::Job;
 use super::ports::Read;
-use super::progress::{Progress, What};
+use super::progress::What;
 use super::source::Source;
 use crate::buffer::handoff::KeepError;
 use crate::buffer::view::{BufferStats, DestinationView, EventFilter, EventView, LaneStats, Status};
@@ -91,24 +91,9 @@ impl DiskBuffer {
         let shared = &*self.shared;
         let Some(view) = self.find(id) else { return Ok(None) };
         let mut again = 0;
-        if let Some(seq) = shared.spool.seq_of(id)
-            && let Read::Event { source, weight, .. } = shared.spool.read(seq)
-        {
-            let lanes = shared.lanes_of(source);
-            let delivered = view.destinations.iter().filter(|place| place.status == Status::Delivered);
-            for place in delivered {
-                let lane = shared.names.write().lane(&place.name);
-                let mut state = shared.state.lock();
-                if state.closed {
-                    return Err(KeepError::ShuttingDown);
-                }
-                let room = state.lanes.check_requeue(seq, &[lane], weight, &lanes.lanes);
-                room.map_err(|full| shared.full(full))?;
-                state.lanes.requeue(seq, lane, weight, &lanes.lanes);
-                let progress = Progress { seq, lane, what: What::Requeued, attempts: Vec::new() };
-                shared.note(&state, progress);
-                again += 1;
-            }
+        for place in view.destinations.iter().filter(|place| place.status == Status::Delivered) {
+            let lane = shared.names.write().lane(&place.name);
+            again += usize::from(shared.pend_again(id, lane)?);
         }
         if view.destinations.iter().any(|place| matches!(place.status, Status::Dead(_))) {
             let (done, wait) = sync_channel(1);
@@ -190,13 +175,14 @@ impl Shared {
         Some(self.view(seq, event, &self.lanes_of(source), &letters))
     }
 
-    /// What stands where: pending by the lanes' word, dead by the dead letters', delivered by the last step in the log.
+    /// What stands where: pending by the lanes' word, dead by the dead letters', delivered by the log's.
     fn view(&self, seq: u64, event: Arc<Event>, source: &Source, letters: &[DeadLetter]) -> EventView {
         let steps = self.spool.history_of(seq);
         let mut destinations = Vec::with_capacity(source.lanes.len());
         for lane in &source.lanes {
             let Some(name) = self.names.read().lane_name(*lane).cloned() else { continue };
-            let last = steps.iter().rev().find(|step| step.lane == *lane);
+            let of_lane = || steps.iter().rev().filter(|step| step.lane == *lane);
+            let last = of_lane().next();
             let attempts = last.map(|step| step.attempts.clone()).unwrap_or_default();
             let state = self.state.lock();
             if state.lanes.is_pending(seq, *lane) {
@@ -211,8 +197,11 @@ impl Shared {
             drop(state);
             if let Some(letter) = letters.iter().find(|letter| letter.destination == name) {
                 destinations.push(of_letter(letter));
-            } else if last.is_some_and(|step| step.what == What::Delivered) {
+            } else if let Some(step) = of_lane().find(|step| step.what == What::Delivered) {
+                // Not necessarily the last step: what a segment says of events elsewhere is said again when it goes, and
+                // may so come behind what a replay came to.
                 let (status, due, excerpt) = (Status::Delivered, None, bytes::Bytes::new());
+                let attempts = step.attempts.clone();
                 destinations.push(DestinationView { name, status, attempts, due, excerpt });
             }
         }

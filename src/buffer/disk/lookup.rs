@@ -66,6 +66,17 @@ struct Place<D: Device> {
     len: u32,
 }
 
+/// The segments that have the record of an event.
+pub(in crate::buffer) struct Holders<D: Device>(Vec<Arc<Segment<D>>>);
+
+impl<D: Device> Holders<D> {
+    /// Whether one of them stays. Asked under the lock that the answers of [`Live`](super::ports::Live) need, before the
+    /// event is put on its way again: either this says no, or maintenance sees that the event waits.
+    pub fn stay(&self) -> bool {
+        self.0.iter().any(|segment| !segment.is_going())
+    }
+}
+
 impl<D: Device> Spool<D> {
     /// Where the record of `seq` is in `segment`, if it is there; an error where that cannot be known now.
     pub(super) fn place_in(&self, segment: &Segment<D>, seq: u64) -> Result<Option<(u32, u32)>, Unreadable> {
@@ -108,6 +119,18 @@ impl<D: Device> Spool<D> {
             }
         }
         Unreadable
+    }
+
+    /// Who has the record of `seq`.
+    pub fn holders(&self, seq: u64) -> Holders<D> {
+        let mut holders = self.spanning(seq);
+        holders.retain(|segment| matches!(self.place_in(segment, seq), Ok(Some(_))));
+        Holders(holders)
+    }
+
+    /// Returns when no round of maintenance is under way. Blocks.
+    pub fn after_maintenance(&self) {
+        drop(self.maintaining.lock());
     }
 
     fn spanning(&self, seq: u64) -> Vec<Arc<Segment<D>>> {
@@ -271,6 +294,8 @@ impl<D: Device> Spool<D> {
                 Some(RowView { seq: row.seq, received: row.received, source, alias: row.alias })
             }));
             views.sort_by_key(|view| std::cmp::Reverse(view.seq));
+            // What was in a segment that was given up stands in the next one, too.
+            views.dedup_by_key(|view| view.seq);
             views.truncate(limit);
         }
         views

@@ -138,7 +138,7 @@ fn requeue(shared: &Arc<Shared>, id: EventId, only: Option<&str>) -> Result<usiz
         let lane = shared.names.write().lane(&letter.destination);
         let name = Arc::clone(&letter.destination);
         shared.state.lock().lanes.lane(lane, &name);
-        if !pend_again(shared, id, lane)? {
+        if !shared.pend_again(id, lane)? {
             let (waiter, stands) = oneshot::channel();
             let event = (*letter.event).clone();
             shared.append(event, std::iter::once(lane), None, Some(waiter), Some(id))?;
@@ -155,27 +155,39 @@ fn requeue(shared: &Arc<Shared>, id: EventId, only: Option<&str>) -> Result<usiz
     Ok(back)
 }
 
-/// Whether the event's record is in the spool still, and pends at `lane` now.
-fn pend_again(shared: &Shared, id: EventId, lane: u32) -> Result<bool, KeepError> {
-    let Some(seq) = shared.spool.seq_of(id) else { return Ok(false) };
-    let (source, weight) = match shared.spool.read(seq) {
-        Read::Event { source, weight, .. } => (source, weight),
-        Read::Gone | Read::Damaged { .. } => return Ok(false),
-        Read::Failed => return Err(KeepError::Storage),
-    };
-    let lanes = shared.lanes_of(source);
-    if !lanes.lanes.contains(&lane) {
-        return Ok(false);
+impl Shared {
+    /// Whether the event's record is in the spool still, and pends at `lane` now. Blocks.
+    pub(super) fn pend_again(&self, id: EventId, lane: u32) -> Result<bool, KeepError> {
+        let Some(seq) = self.spool.seq_of(id) else { return Ok(false) };
+        let (source, weight) = match self.spool.read(seq) {
+            Read::Event { source, weight, .. } => (source, weight),
+            Read::Gone | Read::Damaged { .. } => return Ok(false),
+            Read::Failed => return Err(KeepError::Storage),
+        };
+        let lanes = self.lanes_of(source);
+        if !lanes.lanes.contains(&lane) {
+            return Ok(false);
+        }
+        for _ in 0..2 {
+            let holders = self.spool.holders(seq);
+            let mut state = self.state.lock();
+            if state.closed {
+                return Err(KeepError::ShuttingDown);
+            }
+            if state.lanes.is_pending(seq, lane) {
+                return Ok(true); // a crash came between the two steps
+            }
+            if holders.stay() {
+                let room = state.lanes.check_requeue(seq, &[lane], weight, &lanes.lanes);
+                room.map_err(|full| self.full(full))?;
+                state.lanes.requeue(seq, lane, weight, &lanes.lanes);
+                self.note(&state, Progress { seq, lane, what: What::Requeued, attempts: Vec::new() });
+                return Ok(true);
+            }
+            // Its segment is about to go; what still waits in it stands elsewhere then.
+            drop((state, holders));
+            self.spool.after_maintenance();
+        }
+        Ok(false)
     }
-    let mut state = shared.state.lock();
-    if state.closed {
-        return Err(KeepError::ShuttingDown);
-    }
-    if state.lanes.is_pending(seq, lane) {
-        return Ok(true); // a crash came between the two steps
-    }
-    state.lanes.check_requeue(seq, &[lane], weight, &lanes.lanes).map_err(|full| shared.full(full))?;
-    state.lanes.requeue(seq, lane, weight, &lanes.lanes);
-    shared.note(&state, Progress { seq, lane, what: What::Requeued, attempts: Vec::new() });
-    Ok(true)
 }

@@ -96,6 +96,8 @@ pub(in crate::buffer) struct Committed {
     pub sync_took: Duration,
     /// Where each `Deferred` of the batch stands now: event, destination, place.
     pub deferred: Vec<(u64, u32, Loc)>,
+    /// Where each `Deferred` stands now that was committed before, to a segment that was given up since.
+    pub moved: Vec<(u64, u32, Loc)>,
 }
 
 /// The events of the batch are given up: no read ever sees them. Its other steps are back in the open batch.

@@ -208,15 +208,6 @@ impl<D: Device> Recovery<'_, D> {
             Ok(read) => bytes.truncate(read),
             Err(error) => return self.lose(header.number, &format!("it cannot be read: {error}")),
         }
-        // What is told from here on counts as kept, and a process that was killed may have left it unsynced. Where that
-        // fails it is told all the same: what is read here is the last that there is of it.
-        if let Err(error) = file.sync() {
-            tracing::error!(
-                file = log_name(header.number),
-                "a segment of the spool cannot be synced, a power loss may cost what stands in it: {error}"
-            );
-            self.found.failures.push(error);
-        }
         let scanned = scan::scan(&header, &bytes);
         for (from, to) in scanned.damaged.iter().take(MAX_COPIES) {
             let hole = bytes.get(*from as usize..*to as usize).unwrap_or_default();
@@ -224,7 +215,21 @@ impl<D: Device> Recovery<'_, D> {
         }
         self.found.corrupt += scanned.damaged.len().saturating_sub(MAX_COPIES) as u64;
         let numbers = Numbers::new(&scanned.rows.lanes, &scanned.rows.sources, &mut self.names.write());
-        self.add(Segment::scanned(header, file, scanned.rows, scanned.end, numbers));
+        // What is told from here on counts as kept, and a process that was killed may have left it unsynced; where it
+        // met a failed sync, that part is in memory only and no sync writes it any more. So it is written once more,
+        // the same bytes in the same place. Where that fails it is told all the same: it is the last that there is.
+        let known = bytes.get(..scanned.end as usize).unwrap_or_default();
+        let stands = file.write_at(known, 0).and_then(|()| file.sync());
+        let segment = Segment::scanned(header, file, scanned.rows, scanned.end, numbers);
+        if let Err(error) = stands {
+            tracing::error!(
+                file = log_name(header.number),
+                "a segment of the spool cannot be synced, a power loss may cost what stands in it: {error}"
+            );
+            self.found.failures.push(error);
+            segment.keep_open();
+        }
+        self.add(segment);
     }
 
     fn add(&mut self, segment: Segment<D>) {

@@ -24,6 +24,8 @@ pub(super) struct Segment<D: Device> {
     known_bad: Mutex<HashSet<u32>>,
     /// It says of some event that it was put on its way again.
     requeues: AtomicBool,
+    /// It is about to go, and none of its events may be put on its way again.
+    going: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -191,6 +193,7 @@ impl<D: Device> Segment<D> {
             state: RwLock::new(state),
             known_bad: Mutex::default(),
             requeues: AtomicBool::new(false),
+            going: AtomicBool::new(false),
         }
     }
 
@@ -221,11 +224,34 @@ impl<D: Device> Segment<D> {
         }
     }
 
+    /// What it shows from `end` on stands elsewhere, and is not shown here any more.
+    pub fn cut(&self, end: u32) {
+        let mut state = self.state.write();
+        let State { summary, form: Form::Open(rows), .. } = &mut *state else { return };
+        if summary.end <= end {
+            return;
+        }
+        rows.rows.retain(|row| row.offset < end);
+        rows.progress.retain(|(offset, _)| *offset < end);
+        // The ids are written to its index all the same: known twice is known.
+        *summary = Self::fresh_summary(&self.header, end, summary.merged);
+        summary.take_in(&rows.rows, &rows.ids);
+    }
+
     /// Nothing is appended to it from now on.
     pub fn leave(&self, seq_end: u64) {
-        let mut state = self.state.write();
-        state.summary.left = true;
-        state.summary.seq_end = seq_end;
+        self.bound(seq_end);
+        self.state.write().summary.left = true;
+    }
+
+    /// Progress in it is of events with numbers below `seq_end` only.
+    pub fn bound(&self, seq_end: u64) {
+        self.state.write().summary.seq_end = seq_end;
+    }
+
+    /// It is not to be relied on more than now: it gets no index, is not merged, and does not go.
+    pub fn keep_open(&self) {
+        self.state.write().summary.left = false;
     }
 
     /// Whether `seq` may be in it, without reading.
@@ -338,6 +364,16 @@ impl<D: Device> Segment<D> {
     /// Whether it says so of any.
     pub fn has_requeues(&self) -> bool {
         self.requeues.load(Ordering::Relaxed)
+    }
+
+    /// It is about to go, or stays after all.
+    pub fn set_going(&self, going: bool) {
+        self.going.store(going, Ordering::SeqCst);
+    }
+
+    /// Whether it is about to go.
+    pub fn is_going(&self) -> bool {
+        self.going.load(Ordering::SeqCst)
     }
 
     /// Whether the damage at `offset` is news.

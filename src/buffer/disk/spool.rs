@@ -40,6 +40,8 @@ pub(in crate::buffer) struct Spool<D: Device> {
     pub(super) spares: Spares<D::File>,
     pub(super) ids: Mutex<Vec<IdsFile>>,
     pub(super) offsets: OffsetsCache,
+    /// Spares that were segments, until the folder is synced: before that a power loss gives them their old names back.
+    pub(super) freed: Mutex<Vec<String>>,
     pub(super) maintaining: Mutex<()>,
     pub(super) health: Health,
 }
@@ -121,6 +123,7 @@ impl<D: Device> Spool<D> {
             spares: Spares::new(found.spares, found.next_spare),
             ids: Mutex::new(found.ids),
             offsets: OffsetsCache::default(),
+            freed: Mutex::default(),
             maintaining: Mutex::default(),
             health: Health::default(),
         };

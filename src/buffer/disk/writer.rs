@@ -140,7 +140,7 @@ fn commit(shared: &Arc<Shared>, pace: &mut Pace, work: Work) {
             if committed.syncs > 0 {
                 shared.metrics.fsync(committed.sync_took);
             }
-            shared.committed(kept, &committed.deferred);
+            shared.committed(kept, &committed);
             for flush in flushes {
                 let _ = flush.send(true);
             }

@@ -12,7 +12,7 @@ use super::super::ports::Read;
 use super::super::record::{self, Kind, SegmentHeader};
 use super::super::segment::{Rows, Segment};
 use super::super::spool::{Spool, log_name};
-use super::Round;
+use super::{Round, set_going};
 
 /// So much is copied in one go.
 const COPIED: usize = 1024 * 1024;
@@ -25,36 +25,58 @@ struct Candidate<D: Device> {
     seqs: Vec<u64>,
 }
 
+/// The merged segment has its name, but no power loss must come.
+struct NotSynced;
+
 impl<D: Device> Spool<D> {
     /// Copies what waits in the emptiest segments into one and lets them go; how many went.
     pub(super) fn merge(&self, round: &mut Round<'_>) -> u32 {
-        let chosen = self.emptiest(round);
-        if chosen.len() < 2 {
+        let going = self.emptiest(round);
+        if going.len() < 2 {
             return 0;
         }
-        let going: Vec<_> = chosen.iter().map(|one| Arc::clone(&one.segment)).collect();
-        let mut seqs: Vec<u64> = chosen.into_iter().flat_map(|one| one.seqs).collect();
+        set_going(&going, true);
+        match self.merge_into_one(&going, round) {
+            Ok(true) => self.let_go(&going),
+            // They are replaced, and that is on the disk or not: none of their events is put on its way again.
+            Err(NotSynced) => 0,
+            Ok(false) => {
+                set_going(&going, false);
+                0
+            }
+        }
+    }
+
+    /// Whether what waits in `going` stands in a segment of its own now.
+    fn merge_into_one(&self, going: &[Arc<Segment<D>>], round: &mut Round<'_>) -> Result<bool, NotSynced> {
+        let mut seqs: Vec<u64> =
+            going.iter().flat_map(|segment| self.waiting(Arc::clone(segment), round).seqs).collect();
         seqs.sort_unstable();
         seqs.dedup();
         // What they say of events must stand elsewhere before the merged one does: from then on they are gone.
-        if !self.carry(&going, &|seq| seqs.binary_search(&seq).is_ok(), round) {
-            return 0;
+        if !self.carry(going, &|seq| seqs.binary_search(&seq).is_ok(), round) {
+            return Ok(false);
         }
         let replaces: Vec<u32> = going.iter().map(|segment| segment.number()).collect();
         match self.copy(&seqs, &replaces, round) {
             Ok(true) => {}
-            Ok(false) => return 0,
+            Ok(false) => return Ok(false),
             Err(error) => {
                 self.failed("merging segments of the spool", &error);
-                return 0;
+                return Ok(false);
             }
         }
-        self.let_go(&going);
-        going.len() as u32
+        self.device
+            .sync_folder()
+            .map_err(|error| {
+                self.failed("syncing the folder of the spool", &error);
+                NotSynced
+            })
+            .map(|()| true)
     }
 
     /// The emptiest segments that fit into one together.
-    fn emptiest(&self, round: &Round<'_>) -> Vec<Candidate<D>> {
+    fn emptiest(&self, round: &Round<'_>) -> Vec<Arc<Segment<D>>> {
         let mut candidates: Vec<_> = self.sealed().into_iter().map(|one| self.waiting(one, round)).collect();
         candidates.sort_by_key(|one| one.bytes);
         // Names come on top, and the header.
@@ -65,7 +87,7 @@ impl<D: Device> Spool<D> {
             events += one.seqs.len();
             bytes <= room && events <= self.options.max_events_per_segment as usize
         };
-        candidates.into_iter().take_while(fits).collect()
+        candidates.into_iter().take_while(fits).map(|one| one.segment).collect()
     }
 
     fn waiting(&self, segment: Arc<Segment<D>>, round: &Round<'_>) -> Candidate<D> {
@@ -157,7 +179,6 @@ impl<D: Device> Spool<D> {
         }
         segment.file.sync()?;
         self.device.rename(name, &log_name(number))?;
-        self.device.sync_folder()?;
         segment.leave(u64::MAX);
         drop(aside);
         Ok(Arc::into_inner(segment))

@@ -28,7 +28,6 @@ impl<D: Device> Recovery<'_, D> {
         let mut missing = self.missing();
         self.tell_progress(rebuild, &mut missing);
         self.tell_events(rebuild);
-        self.bound_progress();
         self.count_missing(&missing);
         self.tell_ids(rebuild);
     }
@@ -90,9 +89,10 @@ impl<D: Device> Recovery<'_, D> {
                 Vec::new()
             });
             self.found.corrupt += damaged;
+            let mut seq_end = 0;
             for (offset, payload) in blocks {
                 for step in steps(segment, &payload) {
-                    self.found.next_seq = self.found.next_seq.max(step.seq.saturating_add(1));
+                    seq_end = seq_end.max(step.seq.saturating_add(1));
                     if step.what == What::Requeued {
                         segment.requeues();
                     }
@@ -105,15 +105,8 @@ impl<D: Device> Recovery<'_, D> {
                     rebuild.progress(Loc { segment: *number, offset }, step);
                 }
             }
-        }
-    }
-
-    /// Progress in a segment is of events that were appended before the next one was begun.
-    fn bound_progress(&self) {
-        let mut end = self.found.next_seq;
-        for segment in self.found.segments.values().rev().filter(|segment| !segment.summary().merged) {
-            segment.leave(end);
-            end = segment.header.first_seq;
+            segment.bound(seq_end);
+            self.found.next_seq = self.found.next_seq.max(seq_end);
         }
     }
 

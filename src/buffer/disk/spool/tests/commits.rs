@@ -84,7 +84,7 @@ fn a_failed_sync_gives_the_events_up_and_keeps_the_notes() {
     assert!(matches!(rig.spool.read(lost), Read::Gone));
     assert_eq!(rig.spool.stats().storage_failures, 1);
     assert!(rig.spool.stats().last_error.is_some());
-    assert_eq!(rig.spool.batched().notes, 2);
+    assert_eq!(rig.spool.batched().notes, 1);
     let next = rig.keep(3, 100);
     assert_eq!(rig.spool.stats().last_error, None);
     rig.reads(old, 1, 100);

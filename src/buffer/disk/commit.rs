@@ -149,9 +149,8 @@ impl<D: Device> Spool<D> {
         batch.close();
         let (mut done, mut written) = (Committed::default(), Vec::new());
         let mut again = std::mem::take(&mut writer.again);
-        let mut outcome = again
-            .iter_mut()
-            .try_for_each(|batch| self.write_batch(writer, batch, &mut done, &mut written));
+        let mut outcome =
+            again.iter_mut().try_for_each(|batch| self.write_batch(writer, batch, &mut done, &mut written));
         done.moved = std::mem::take(&mut done.deferred);
         outcome = outcome.and_then(|()| self.write_batch(writer, &mut batch, &mut done, &mut written));
         if durable && outcome.is_ok() {

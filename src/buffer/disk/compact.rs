@@ -168,7 +168,7 @@ impl<D: Device> Spool<D> {
     }
 
     /// What was freed is ready for use once its new name stands.
-    fn reclaim(&self) {
+    pub(super) fn reclaim(&self) {
         let mut freed = self.freed.lock();
         if freed.is_empty() {
             return;
@@ -220,7 +220,6 @@ impl<D: Device> Spool<D> {
         let standing = self.all().into_iter().map(|segment| segment.summary());
         let standing: u64 = standing.map(|one| u64::from(one.count) + u64::from(one.ids)).sum();
         let mut remembered = standing + files.iter().map(|file| file.count).sum::<u64>();
-        let before = files.len();
         files.retain(|file| {
             let surplus = remembered - file.count >= self.options.remembered_ids;
             let old = file.last_kept.plus(self.options.remembered_for) <= now;
@@ -233,10 +232,5 @@ impl<D: Device> Spool<D> {
             }
             false
         });
-        if files.len() < before
-            && let Err(error) = self.device.sync_folder()
-        {
-            self.failed("syncing the folder of the spool", &error);
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::io;
 
 #[cfg(test)]
 #[allow(unused_imports, reason = "the seams come first")]
-pub(in crate::buffer) use fake::{FakeDevice, FakeFile, Op};
+pub(in crate::buffer) use fake::{FakeDevice, FakeFile, Op, Site};
 #[allow(unused_imports, reason = "the seams come first")]
 pub(in crate::buffer) use real::{RealDevice, RealFile};
 
@@ -30,6 +30,7 @@ pub(in crate::buffer) trait Device: Debug + Send + Sync + 'static {
     /// The names and lengths of the files (not the folders) of the folder itself.
     fn list(&self) -> io::Result<Vec<(String, u64)>>;
     /// Makes what was created, renamed and removed last.
+    #[cfg_attr(test, track_caller)]
     fn sync_folder(&self) -> io::Result<()>;
 }
 
@@ -42,9 +43,11 @@ pub(in crate::buffer) trait DeviceFile: Debug + Send + Sync + 'static {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Puts what was written to stable storage (`fdatasync`). After an error nothing is known of what was written since
     /// the last success, and asking again proves nothing.
+    #[cfg_attr(test, track_caller)]
     fn sync(&self) -> io::Result<()>;
     /// Makes the file `len` bytes long, with every block written once (zeros), so that later writes into it allocate
     /// nothing; then syncs it.
+    #[cfg_attr(test, track_caller)]
     fn fill(&self, len: u64) -> io::Result<()>;
     /// How long it is.
     fn len(&self) -> io::Result<u64>;

@@ -10,8 +10,9 @@
 //! - Memory holds no event that waits, but a window of each lane; a bit for a place, and 24 bytes for a waiting retry, up
 //!   to a million of them: more are in a file without a name, which the next start does without.
 //! - A record is believed only if its CRC-32C is right; what is not believed is counted, copied away and named.
-//! - A failed `fdatasync` or write is never repeated on its file: the segment is poisoned, its waiting senders get a 503,
-//!   the next commit goes to a new one, and what it held beside events (progress) goes there, too.
+//! - A failed `fdatasync` or write is never repeated on its file: the segment is given up, its waiting senders get a 503,
+//!   the next commit goes to a new one. What earlier commits left unsynced there, since nobody waited for it (progress,
+//!   events of `ack = "memory"`), goes there once more; the segment shows only what was synced.
 //! - One writer: a single thread appends. Everything else reads what is committed, which never changes.
 //!
 //! # The folder
@@ -44,8 +45,8 @@
 //!            Names, not numbers, are what lasts: numbers hold within one segment. A segment defines a number before its
 //!            first use, and once more in its next commit, so that one damaged block does not orphan a whole segment.
 //! index      see `index`: columns of the segment's events, its names, its progress, a table from the hash of the
-//!            provider's id to the event. Written when the segment is sealed (temporary file, fsync, rename, fsync of the
-//!            folder); one whose CRC is wrong is made anew from the segment.
+//!            provider's id to the event. Written when the segment is sealed (temporary file, fsync, rename); one that is
+//!            missing, or whose CRC is wrong, is made anew from the segment.
 //! ```
 //!
 //! # The operations
@@ -55,14 +56,19 @@
 //!   header is on the disk with the `fdatasync` of the first commit: before that nothing in the segment is promised.
 //! - *seal*: the index of a segment that was rolled away from is written, beside the writer.
 //! - *carry*: progress that a segment holds for events elsewhere is appended again, before the segment goes.
-//! - *drop*: a segment whose events are all settled goes when its `retention` is over or its room is needed: carry,
-//!   commit, `.idx` becomes `.ids`, the file becomes a spare.
+//! - *drop*: a segment whose events are all settled goes when its `retention` is over or its room is needed: from now on
+//!   none of its events is put on its way again (one that was is seen by looking once more), carry, commit, `.idx`
+//!   becomes `.ids`, the file becomes a spare. Its blocks are used after an fsync of the folder: its old name could come
+//!   back before.
 //! - *merge*: where no segment can be dropped, what waits in those with the fewest bytes waiting is copied together into
-//!   a spare, whose first record says whom it replaces. It becomes a segment (fsync, rename, fsync of the folder) before
-//!   they go.
+//!   a spare, whose first record says whom it replaces. It becomes a segment (fsync, rename) before they go as in a drop.
+//!
+//! A folder is taken to keep the order of its changes over a power loss, as every journaling file system does: of what
+//! was not synced, any number of the first changes is there.
 //!
 //! # Recovery
-//! Reads every index, scans what has none, puts aside what a merged segment replaces, and tells in this order: all
+//! Reads every index; scans what has none, and writes and syncs that again (a failed sync may have left it in memory
+//! only, where no later sync looks at it); puts aside what a merged segment replaces, and tells in this order: all
 //! progress in the order of the log, so that an event that is settled is known to be so when it comes; then all events in
 //! ascending order; then the ids for the dedupe table, oldest first. A new segment is begun with the first commit:
 //! nothing is ever appended behind a torn tail.

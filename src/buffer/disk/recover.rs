@@ -26,6 +26,8 @@ const MAX_COPIES: usize = 256;
 pub(super) struct Found<D: Device> {
     pub segments: BTreeMap<u32, Arc<Segment<D>>>,
     pub spares: Vec<(String, D::File)>,
+    /// The new names of files that were segments.
+    pub freed: Vec<String>,
     pub next_spare: u64,
     pub ids: Vec<IdsFile>,
     pub next_number: u32,
@@ -61,6 +63,7 @@ pub(super) fn open<D: Device>(
     let found = Found {
         segments: BTreeMap::new(),
         spares: Vec::new(),
+        freed: Vec::new(),
         next_spare: folder.spares.last().map_or(0, |last| last + 1),
         ids: Vec::new(),
         next_number: folder.highest().map_or(1, |highest| highest.saturating_add(1)),
@@ -76,9 +79,6 @@ pub(super) fn open<D: Device>(
     recovery.drop_replaced();
     recovery.find_ids()?;
     recovery.tell(rebuild);
-    if let Err(error) = device.sync_folder() {
-        return Err(OpenError(format!("the folder of the spool cannot be synced: {error}")));
-    }
     let found = recovery.found;
     let spool = Spool::assemble(device, options, names, found);
     spool.prepare();
@@ -119,7 +119,7 @@ impl<D: Device> Recovery<'_, D> {
             match header {
                 Ok(header) if header.number == number => self.take_up(header, file)?,
                 // Its former life: it was renamed, and its new header never came.
-                Ok(_) => self.make_spare(number, file),
+                Ok(_) => self.make_spare(number, &file),
                 Err(NotAHeader::Newer { version }) => return Err(newer(&name, version)),
                 Err(NotAHeader::Invalid) => self.without_header(number, file, &bytes)?,
             }
@@ -148,7 +148,7 @@ impl<D: Device> Recovery<'_, D> {
         } else if written && bytes.starts_with(b"hlspool\0") {
             self.lose(number, "both copies of its header are damaged");
         } else {
-            self.make_spare(number, file);
+            self.make_spare(number, &file);
         }
         Ok(())
     }
@@ -254,21 +254,21 @@ impl<D: Device> Recovery<'_, D> {
                 }
             }
             if let Some(segment) = Arc::into_inner(segment) {
-                self.make_spare(number, segment.file);
+                self.make_spare(number, &segment.file);
             }
         }
     }
 
     /// The segment's file holds nothing that is needed.
-    fn make_spare(&mut self, number: u32, file: D::File) {
+    fn make_spare(&mut self, number: u32, file: &D::File) {
         let name = log_name(number);
-        if !self.fits(&file) {
+        if !self.fits(file) {
             return self.remove(&name);
         }
         let spare = spare_name(self.found.next_spare);
         self.found.next_spare += 1;
         match self.device.rename(&name, &spare) {
-            Ok(()) => self.found.spares.push((spare, file)),
+            Ok(()) => self.found.freed.push(spare),
             Err(error) => tracing::warn!(file = name, "it cannot be renamed to {spare}: {error}"),
         }
     }

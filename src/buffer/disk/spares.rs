@@ -59,8 +59,8 @@ impl<F: DeviceFile> Spares<F> {
         }
         let name = self.name();
         let file = device.create(&name)?;
-        let filled = file.fill(u64::from(bytes)).and_then(|()| device.sync_folder());
-        if let Err(error) = filled {
+        // Its name lasts when it becomes a segment's: until then a power loss costs a spare.
+        if let Err(error) = file.fill(u64::from(bytes)) {
             drop(file);
             // What it took is given back; where even that fails, the next start finds a spare of a wrong length.
             let _ = device.remove(&name);

@@ -123,7 +123,7 @@ impl<D: Device> Spool<D> {
             spares: Spares::new(found.spares, found.next_spare),
             ids: Mutex::new(found.ids),
             offsets: OffsetsCache::default(),
-            freed: Mutex::default(),
+            freed: Mutex::new(found.freed),
             maintaining: Mutex::default(),
             health: Health::default(),
         };
@@ -212,12 +212,13 @@ impl<D: Device> Spool<D> {
 
     /// The first commit finds its segment, and the reserve is there. A disk that refuses is told by the first commit.
     pub(super) fn prepare(&self) {
+        self.reclaim();
         while self.spares.count() < 2 && matches!(self.make_spare(), Ok(true)) {}
         self.tell_room(&self.writer.lock());
     }
 
     pub(super) fn make_spare(&self) -> io::Result<bool> {
-        let others = || self.segments.read().len();
+        let others = || self.segments.read().len() + self.freed.lock().len();
         self.spares.make(&self.device, self.options.segment_bytes, self.options.max_segments, others)
     }
 

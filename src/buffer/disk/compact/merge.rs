@@ -25,9 +25,6 @@ struct Candidate<D: Device> {
     seqs: Vec<u64>,
 }
 
-/// The merged segment has its name, but no power loss must come.
-struct NotSynced;
-
 impl<D: Device> Spool<D> {
     /// Copies what waits in the emptiest segments into one and lets them go; how many went.
     pub(super) fn merge(&self, round: &mut Round<'_>) -> u32 {
@@ -36,43 +33,30 @@ impl<D: Device> Spool<D> {
             return 0;
         }
         set_going(&going, true);
-        match self.merge_into_one(&going, round) {
-            Ok(true) => self.let_go(&going),
-            // They are replaced, and that is on the disk or not: none of their events is put on its way again.
-            Err(NotSynced) => 0,
-            Ok(false) => {
-                set_going(&going, false);
-                0
-            }
+        if self.merge_into_one(&going, round) {
+            // They are replaced from now on: should the disk keep one of them here, it is still about to go.
+            return self.let_go(&going);
         }
+        set_going(&going, false);
+        0
     }
 
-    /// Whether what waits in `going` stands in a segment of its own now.
-    fn merge_into_one(&self, going: &[Arc<Segment<D>>], round: &mut Round<'_>) -> Result<bool, NotSynced> {
+    /// Whether what waits in `going` stands in a segment of its own now. The name of that one is as durable as the new
+    /// names of those that it replaces: their files are not used again before all are.
+    fn merge_into_one(&self, going: &[Arc<Segment<D>>], round: &mut Round<'_>) -> bool {
         let mut seqs: Vec<u64> =
             going.iter().flat_map(|segment| self.waiting(Arc::clone(segment), round).seqs).collect();
         seqs.sort_unstable();
         seqs.dedup();
         // What they say of events must stand elsewhere before the merged one does: from then on they are gone.
         if !self.carry(going, &|seq| seqs.binary_search(&seq).is_ok(), round) {
-            return Ok(false);
+            return false;
         }
         let replaces: Vec<u32> = going.iter().map(|segment| segment.number()).collect();
-        match self.copy(&seqs, &replaces, round) {
-            Ok(true) => {}
-            Ok(false) => return Ok(false),
-            Err(error) => {
-                self.failed("merging segments of the spool", &error);
-                return Ok(false);
-            }
-        }
-        self.device
-            .sync_folder()
-            .map_err(|error| {
-                self.failed("syncing the folder of the spool", &error);
-                NotSynced
-            })
-            .map(|()| true)
+        self.copy(&seqs, &replaces, round).unwrap_or_else(|error| {
+            self.failed("merging segments of the spool", &error);
+            false
+        })
     }
 
     /// The emptiest segments that fit into one together.

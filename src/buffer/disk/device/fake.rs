@@ -3,8 +3,9 @@
 
 mod stored;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
+use std::panic::Location;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -51,9 +52,15 @@ struct State {
     capacity: Option<u64>,
     faults: Vec<Fault>,
     forgotten: Vec<Op>,
+    /// Where in the code a sync is asked for, and those of these places that are forgotten.
+    sites: BTreeSet<Site>,
+    forgotten_sites: Vec<Site>,
     calls: BTreeMap<Op, u64>,
     seed: u64,
 }
+
+/// A call in the code.
+pub(in crate::buffer) type Site = &'static Location<'static>;
 
 /// Names, and which file each stands for.
 type Folder = BTreeMap<String, u64>;
@@ -143,9 +150,15 @@ impl State {
         done
     }
 
-    fn sync(&mut self, file: u64) -> io::Result<()> {
+    /// Whether the sync that is asked for at `site` is one that does nothing.
+    fn forgets(&mut self, op: Op, site: Site) -> bool {
+        self.sites.insert(site);
+        self.forgotten.contains(&op) || self.forgotten_sites.contains(&site)
+    }
+
+    fn sync(&mut self, file: u64, site: Site) -> io::Result<()> {
         let done = self.call(Op::Sync);
-        if self.forgotten.contains(&Op::Sync) {
+        if self.forgets(Op::Sync, site) {
             return done;
         }
         let stored = self.stored(file)?;
@@ -157,10 +170,10 @@ impl State {
         done
     }
 
-    fn fill(&mut self, file: u64, len: u64) -> io::Result<()> {
+    fn fill(&mut self, file: u64, len: u64, site: Site) -> io::Result<()> {
         self.stored(file)?.truncate(len);
         self.write(file, &vec![0; len as usize], 0)?;
-        self.sync(file)
+        self.sync(file, site)
     }
 
     fn stored(&mut self, file: u64) -> io::Result<&mut Stored> {
@@ -256,6 +269,16 @@ impl FakeDevice {
         self.0.lock().forgotten.push(what);
     }
 
+    /// Where in the code syncs were asked for.
+    pub fn sync_sites(&self) -> BTreeSet<Site> {
+        self.0.lock().sites.clone()
+    }
+
+    /// Lets the syncs that are asked for at one place in the code do nothing and report success, from now on.
+    pub fn forget_syncs_at(&self, site: Site) {
+        self.0.lock().forgotten_sites.push(site);
+    }
+
     /// How often `op` was asked for, failed calls included.
     pub fn calls(&self, op: Op) -> u64 {
         self.0.lock().calls.get(&op).copied().unwrap_or(0)
@@ -342,10 +365,12 @@ impl Device for FakeDevice {
         Ok(own.map(|(name, file)| (name.clone(), state.files[file].written.len() as u64)).collect())
     }
 
+    #[track_caller]
     fn sync_folder(&self) -> io::Result<()> {
+        let site = Location::caller();
         let mut state = self.0.lock();
         state.call(Op::SyncFolder)?;
-        if !state.forgotten.contains(&Op::SyncFolder) {
+        if !state.forgets(Op::SyncFolder, site) {
             state.steps.clear();
             let names = state.names.clone();
             state.durable_names = names;
@@ -388,12 +413,16 @@ impl DeviceFile for FakeFile {
         self.with(|state| state.write(self.file, bytes, at))
     }
 
+    #[track_caller]
     fn sync(&self) -> io::Result<()> {
-        self.with(|state| state.sync(self.file))
+        let site = Location::caller();
+        self.with(|state| state.sync(self.file, site))
     }
 
+    #[track_caller]
     fn fill(&self, len: u64) -> io::Result<()> {
-        self.with(|state| state.fill(self.file, len))
+        let site = Location::caller();
+        self.with(|state| state.fill(self.file, len, site))
     }
 
     fn len(&self) -> io::Result<u64> {

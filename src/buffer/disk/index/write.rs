@@ -8,7 +8,8 @@ use super::{Contents, Row, pages};
 use crate::buffer::disk::device::{Device, DeviceFile};
 use crate::event::EventId;
 
-/// Makes the index `name`, durably, in place of another one of that name. What fails leaves no file that is not whole.
+/// Makes the index `name`, in place of another one of that name. What fails, and a power loss, leave no file that is not
+/// whole; whether the name stands after one is open: then the segment is scanned.
 pub(in crate::buffer) fn write<D: Device>(device: &D, name: &str, contents: &Contents) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
     let file = match device.create(&temporary) {
@@ -25,7 +26,7 @@ pub(in crate::buffer) fn write<D: Device>(device: &D, name: &str, contents: &Con
         // The next one of this name removes it otherwise.
         let _ = device.remove(&temporary);
     }
-    stands.and_then(|()| device.sync_folder())
+    stands
 }
 
 fn fill<F: DeviceFile>(file: &F, contents: &Contents) -> io::Result<()> {

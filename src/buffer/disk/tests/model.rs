@@ -1,6 +1,7 @@
 //! Random operations, faults and power losses: what was promised is there, and nothing was invented.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::oracle::{self, Found, LANES, Oracle, Waiting, Wrong};
-use crate::buffer::disk::device::{FakeDevice, Op};
+use crate::buffer::disk::device::{FakeDevice, Op, Site};
 use crate::buffer::disk::ports::{Maintained, Read, SharedNames, SpoolOptions};
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::disk::source::Source;
@@ -360,12 +361,8 @@ impl Rig {
     }
 }
 
-/// What maintenance did, or what went wrong, when all of this is done with one call to the disk forgotten.
-fn run(acts: &[Act], forgotten: Option<Op>) -> Result<Maintained, Wrong> {
-    let device = FakeDevice::default();
-    if let Some(op) = forgotten {
-        device.forget_syncs(op);
-    }
+/// What maintenance did, or what went wrong, when all of this is done.
+fn run(device: FakeDevice, acts: &[Act]) -> Result<Maintained, Wrong> {
     let mut rig = Rig::new(device)?;
     for (place, act) in acts.iter().enumerate() {
         rig.act(act).map_err(|wrong| format!("{wrong}, at {place}: {act:?}"))?;
@@ -385,30 +382,42 @@ proptest! {
     #[test]
 
     fn what_was_promised_is_there_and_nothing_is_invented(acts in acts()) {
-        if let Err(wrong) = run(&acts, None) {
+        if let Err(wrong) = run(FakeDevice::default(), &acts) {
             return Err(TestCaseError::fail(wrong));
         }
     }
 }
 
-/// What came of some runs.
-fn runs(forgotten: Option<Op>) -> Vec<Result<Maintained, Wrong>> {
+/// The same runs each time.
+fn runs(how_many: usize) -> impl Iterator<Item = Vec<Act>> {
     let mut runner = TestRunner::deterministic();
-    let all = (0..40).filter_map(|_| acts().new_tree(&mut runner).ok());
-    all.map(|acts| run(&acts.current(), forgotten)).collect()
+    (0..how_many).filter_map(move |_| Some(acts().new_tree(&mut runner).ok()?.current()))
 }
 
 #[test]
-fn a_sync_that_is_left_out_is_noticed() {
-    for op in [Op::Sync, Op::SyncFolder] {
-        assert!(runs(Some(op)).iter().any(Result::is_err), "nothing depends on {op:?}");
+fn each_sync_that_is_left_out_is_noticed() {
+    let mut sites = BTreeSet::new();
+    for acts in runs(40) {
+        let device = FakeDevice::default();
+        run(device.clone(), &acts).unwrap();
+        sites.extend(device.sync_sites());
     }
+    let needless: Vec<_> = sites
+        .into_iter()
+        .filter(|site: &Site| {
+            !runs(1000).any(|acts| {
+                let device = FakeDevice::default();
+                device.forget_syncs_at(*site);
+                run(device, &acts).is_err()
+            })
+        })
+        .collect();
+    assert!(needless.is_empty(), "nothing depends on the syncs at {needless:#?}");
 }
 
 #[test]
-
 fn the_runs_reach_what_they_are_to_test() {
-    let done: Vec<Maintained> = runs(None).into_iter().collect::<Result<_, _>>().unwrap();
+    let done: Vec<_> = runs(40).map(|acts| run(FakeDevice::default(), &acts).unwrap()).collect();
     assert!(done.iter().any(|done| done.sealed > 0), "nothing was sealed");
     assert!(done.iter().any(|done| done.dropped > 0), "nothing was dropped");
     assert!(done.iter().any(|done| done.carried > 0), "nothing was carried");

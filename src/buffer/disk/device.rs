@@ -47,7 +47,6 @@ pub(in crate::buffer) trait DeviceFile: Debug + Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
     /// Makes the file `len` bytes long, with every block written once (zeros), so that later writes into it allocate
     /// nothing; then syncs it.
-    #[cfg_attr(test, track_caller)]
     fn fill(&self, len: u64) -> io::Result<()>;
     /// How long it is.
     fn len(&self) -> io::Result<u64>;

@@ -34,7 +34,7 @@ pub(super) struct Found<D: Device> {
     pub next_seq: u64,
     pub now: Millis,
     pub corrupt: u64,
-    /// Segments that could not be synced.
+    /// What could not be synced.
     pub failures: Vec<io::Error>,
 }
 
@@ -79,6 +79,10 @@ pub(super) fn open<D: Device>(
     recovery.drop_replaced();
     recovery.find_ids()?;
     recovery.tell(rebuild);
+    // What was told was read by these names; by others (an index that is not there, after all) it would be told otherwise.
+    if let Err(error) = device.sync_folder() {
+        recovery.found.failures.push(error);
+    }
     let found = recovery.found;
     let spool = Spool::assemble(device, options, names, found);
     spool.prepare();

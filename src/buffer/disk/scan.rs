@@ -33,6 +33,8 @@ pub(super) fn scan(header: &SegmentHeader, bytes: &[u8]) -> Scanned {
     let mut found = Scanned { end: record::HEADER as u32, ..Scanned::default() };
     let mut resync = Resync::new(bytes, header.nonce);
     let (mut at, mut commit) = (record::HEADER, 0);
+    // Where the events of the last commit begin among the rows.
+    let mut last_commit = 0;
     // Behind this nothing was ever written: no need to look for records there.
     let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let mut holes: Vec<Hole> = Vec::new();
@@ -42,11 +44,13 @@ pub(super) fn scan(header: &SegmentHeader, bytes: &[u8]) -> Scanned {
         let frame_says = match valid {
             Ok(record) => {
                 let end = at + record.len_total;
+                if record.commit > commit {
+                    (commit, last_commit) = (record.commit, found.rows.rows.len());
+                }
                 if !take_in(&mut found.rows, header, at as u32, &record) {
                     // Its CRC is right, and yet it makes no sense: nothing that this code wrote.
                     found.damaged.push((at as u32, end as u32));
                 }
-                commit = commit.max(record.commit);
                 (at, found.end) = (end, end as u32);
                 continue;
             }
@@ -71,9 +75,25 @@ pub(super) fn scan(header: &SegmentHeader, bytes: &[u8]) -> Scanned {
     found
         .damaged
         .extend(holes.iter().filter(|hole| !torn(hole)).map(|hole| (hole.from as u32, hole.to as u32)));
+    if found.rows.replaces.is_empty() {
+        leave_out_torn(&mut found.rows, last_commit);
+    }
     found.rows.rows.sort_by_key(|row| row.seq);
     found.rows.rows.dedup_by_key(|row| row.seq);
     found
+}
+
+/// Leaves out the events from `first` on, those of the last commit, that lost the names of their destinations: these stand
+/// in the torn part, and nobody was promised anything.
+fn leave_out_torn(rows: &mut Rows, first: usize) {
+    let Rows { rows, sources, lanes, .. } = rows;
+    let lane_is_named = |lane: &u32| lanes.iter().any(|(number, _)| number == lane);
+    let is_named = |row: &Row| {
+        let source = sources.iter().find(|(number, _)| *number == row.source);
+        source.is_some_and(|(_, source)| source.lanes.iter().all(lane_is_named))
+    };
+    let last = rows.split_off(first.min(rows.len()));
+    rows.extend(last.into_iter().filter(is_named));
 }
 
 /// Takes in one record; whether it made sense.

@@ -407,7 +407,7 @@ fn each_sync_that_is_left_out_is_noticed() {
         .filter(|site: &Site| {
             !runs(1000).any(|acts| {
                 let device = FakeDevice::default();
-                device.forget_syncs_at(*site);
+                device.forget_syncs_at(site);
                 run(device, &acts).is_err()
             })
         })

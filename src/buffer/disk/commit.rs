@@ -468,14 +468,20 @@ impl Piece {
         };
         if !known && !self.defined.contains(&name) {
             self.define(name, names);
+            // Twice: there may be no next commit, and a merged segment has one for all its events.
+            self.encode(name, names);
         }
     }
 
     fn define(&mut self, name: Name, names: &Names) {
+        self.encode(name, names);
+        self.defined.push(name);
+    }
+
+    fn encode(&mut self, name: Name, names: &Names) {
         let start = record::begin(&mut self.names);
         encode_name(&mut self.names, start, name, names);
         self.name_ends.push(self.names.len());
-        self.defined.push(name);
     }
 
     fn seal_names(&mut self, nonce: u32, commit: u32) {

@@ -42,8 +42,9 @@
 //!            4 source    the names behind a number: route, provider, destinations
 //!            5 lane      the name behind a destination's number
 //!            6 replaces  (a merged segment's first record) the segments that it stands for
-//!            Names, not numbers, are what lasts: numbers hold within one segment. A segment defines a number before its
-//!            first use, and once more in its next commit, so that one damaged block does not orphan a whole segment.
+//!            Names, not numbers, are what lasts: numbers hold within one segment. A segment defines a number twice
+//!            before its first use, so that one damaged record does not orphan a commit, and once more in its next commit,
+//!            so that one damaged block does not orphan a whole segment.
 //! index      see `index`: columns of the segment's events, its names, its progress, a table from the hash of the
 //!            provider's id to the event. Written when the segment is sealed (temporary file, fsync, rename); one that is
 //!            missing, or whose CRC is wrong, is made anew from the segment.

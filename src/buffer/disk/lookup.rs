@@ -1,6 +1,7 @@
 //! What is read back: events by number, by id, by time; and what happened to them.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -217,24 +218,48 @@ impl<D: Device> Spool<D> {
         Some(Read::Event { event: Arc::new(event), source: number, weight, key: head.key })
     }
 
-    /// The steps in the block at `at`, with shared numbers of destinations.
-    pub(super) fn steps_at(&self, segment: &Segment<D>, offset: u32) -> Option<Vec<Progress>> {
-        let mut window = Window::new(&segment.file);
-        window.read(offset, record::RECORD_HEADER).ok()?;
-        let [a, b, c, d, ..] = *window.get(offset, record::RECORD_HEADER as u32).ok()?? else { return None };
-        let len = u32::from_le_bytes([a, b, c, d]).checked_add(record::RECORD_HEADER as u32)?;
-        if u64::from(offset) + u64::from(len) > u64::from(segment.summary().end) {
-            return None;
+    /// The steps in the block at `offset`, with shared numbers of destinations.
+    fn steps_at(&self, segment: &Segment<D>, offset: u32) -> Vec<Progress> {
+        let in_log = self.steps_in_log(segment, offset);
+        let damaged = match in_log {
+            Ok(Some(steps)) => return steps,
+            Ok(None) => true,
+            Err(error) => {
+                self.failed("reading the spool", &error);
+                false
+            }
+        };
+        // The index has all progress, too.
+        let blocks = segment.progress(&mut |offset, len| self.damaged(segment, offset, len));
+        let block = blocks.unwrap_or_default().into_iter().find(|(at, _)| *at == offset);
+        let Some((_, payload)) = block else { return Vec::new() };
+        if damaged {
+            self.damaged(segment, offset, (record::RECORD_HEADER + payload.len()) as u32);
         }
-        window.read(offset, len as usize).ok()?;
-        let found = record::parse(window.get(offset, len).ok()??, segment.header.nonce).ok()?;
-        (found.kind == Kind::Progress).then(|| steps(segment, found.payload))
+        steps(segment, &payload)
+    }
+
+    fn steps_in_log(&self, segment: &Segment<D>, offset: u32) -> io::Result<Option<Vec<Progress>>> {
+        let mut window = Window::new(&segment.file);
+        window.read(offset, record::RECORD_HEADER)?;
+        let Some([a, b, c, d, ..]) = window.get(offset, record::RECORD_HEADER as u32)? else {
+            return Ok(None);
+        };
+        let len = u32::from_le_bytes([*a, *b, *c, *d]).saturating_add(record::RECORD_HEADER as u32);
+        if u64::from(offset) + u64::from(len) > u64::from(segment.summary().end) {
+            return Ok(None);
+        }
+        window.read(offset, len as usize)?;
+        let found =
+            window.get(offset, len)?.and_then(|bytes| record::parse(bytes, segment.header.nonce).ok());
+        let found = found.filter(|found| found.kind == Kind::Progress);
+        Ok(found.map(|found| steps(segment, found.payload)))
     }
 
     /// The attempts told by the step of `seq` at `lane` that stands in the block at `at`; none where it has gone.
     pub fn attempts_at(&self, at: Loc, seq: u64, lane: u32) -> Vec<Attempt> {
-        let segment = self.segments.read().get(&at.segment).cloned();
-        let steps = segment.and_then(|segment| self.steps_at(&segment, at.offset)).unwrap_or_default();
+        let Some(segment) = self.segments.read().get(&at.segment).cloned() else { return Vec::new() };
+        let steps = self.steps_at(&segment, at.offset);
         let step = steps.into_iter().rev().find(|step| (step.seq, step.lane) == (seq, lane));
         step.map(|step| step.attempts).unwrap_or_default()
     }

@@ -307,7 +307,8 @@ impl<D: Device> Recovery<'_, D> {
                 }),
                 Err(IndexError::Newer { version }) => return Err(newer(&name, version)),
                 Err(error) => {
-                    tracing::warn!(
+                    self.found.corrupt += 1;
+                    tracing::error!(
                         file = name,
                         "remembered ids cannot be read, and are forgotten: {error:?}"
                     );

@@ -186,11 +186,19 @@ impl<D: Device> Recovery<'_, D> {
         (segment.rows().unwrap_or_default(), segment.ids().unwrap_or_default())
     }
 
-    fn ids_in(&self, name: &str) -> (Vec<Row>, Vec<IdRow>) {
-        match self.device.open(name).map(Index::open) {
-            Ok(Ok(index)) => (index.rows().unwrap_or_default(), index.ids().unwrap_or_default()),
-            _ => Default::default(),
-        }
+    fn ids_in(&mut self, name: &str) -> (Vec<Row>, Vec<IdRow>) {
+        let index = self.device.open(name).map_err(IndexError::Io).and_then(Index::open);
+        index.and_then(|index| Ok((index.rows()?, index.ids()?))).unwrap_or_else(|error| {
+            tracing::error!(file = name, "remembered ids cannot be read, and are forgotten: {error}");
+            match error {
+                IndexError::Io(error) => self.found.failures.push(error),
+                _ => {
+                    self.found.corrupt += 1;
+                    self.remove(name);
+                }
+            }
+            Default::default()
+        })
     }
 }
 

@@ -60,7 +60,9 @@ fn gentle(seed: u64) -> Plan {
 fn fails_once(gateway: &Gateway, load: &Load, name: &str, how: &str, nth: u64) {
     let failed = || load.look(|book| book.answered(503, "storage_failed"));
     let before = failed();
-    for _ in 0..30 {
+    for attempt in 0..30 {
+        // Writes for senders and writes of progress take turns, and the tracer mostly comes at the same moment of a turn.
+        let nth = nth + attempt % 2;
         let fault = Fault::inject(gateway, name, how, nth);
         wait_until(&format!("{name} {how} at {nth} hits"), SOON, || fault.hits() > 0);
         let begun = Instant::now();

@@ -21,6 +21,9 @@ use folder::Folder;
 /// At most so many pieces of one segment are copied away: each is a file.
 const MAX_COPIES: usize = 256;
 
+/// More than any segment that cannot be read may hold.
+const UNREAD_SEQS: u64 = 1 << 32;
+
 /// What was found.
 #[derive(Debug)]
 pub(super) struct Found<D: Device> {
@@ -116,7 +119,7 @@ impl<D: Device> Recovery<'_, D> {
             let header = match file.read_at(&mut bytes, 0) {
                 Ok(_) => SegmentHeader::decode(&bytes),
                 Err(error) => {
-                    self.lose(number, &format!("its header cannot be read: {error}"));
+                    self.unread(number, file, error)?;
                     continue;
                 }
             };
@@ -131,11 +134,37 @@ impl<D: Device> Recovery<'_, D> {
         Ok(())
     }
 
+    /// A file whose header the disk refuses to read now. Its index knows what that said; without one it stays where it
+    /// is, for a start that can read it.
+    fn unread(&mut self, number: u32, file: D::File, error: io::Error) -> Result<(), OpenError> {
+        let name = log_name(number);
+        if let Some(index) = self.index_of(number) {
+            tracing::error!(file = name, "the header of a segment of the spool cannot be read: {error}");
+            self.found.failures.push(error);
+            let (nonce, first_seq) = (index.nonce(), index.first_seq());
+            return self
+                .take_up(SegmentHeader { number, nonce, first_seq, opened: index.first_received() }, file);
+        }
+        tracing::error!(
+            file = name,
+            "a segment of the spool cannot be read, and what waits in it is not delivered before a start that can: {error}"
+        );
+        self.found.failures.push(error);
+        self.folder.indexes.remove(&number); // not one without its segment
+        // None of its numbers must be given again.
+        self.found.next_seq = self.found.next_seq.max(1).saturating_add(UNREAD_SEQS);
+        Ok(())
+    }
+
+    fn index_of(&self, number: u32) -> Option<Index<D::File>> {
+        let stands = self.folder.indexes.contains(&number);
+        stands.then(|| Index::open(self.device.open(&index_name(number)).ok()?).ok()).flatten()
+    }
+
     /// A file with the name of a segment and no header. Its index knows what the header said; without one, a file that
     /// was never written to is a spare, and any other is put aside.
     fn without_header(&mut self, number: u32, file: D::File, bytes: &[u8]) -> Result<(), OpenError> {
-        let index = self.folder.indexes.contains(&number).then(|| self.device.open(&index_name(number)));
-        if let Some(Ok(Ok(index))) = index.map(|file| file.map(Index::open)) {
+        if let Some(index) = self.index_of(number) {
             let (nonce, first_seq) = (index.nonce(), index.first_seq());
             // An empty one: its header is written to stay with its first commit, which never came.
             if index.end() as usize > record::HEADER {
@@ -206,12 +235,7 @@ impl<D: Device> Recovery<'_, D> {
     }
 
     fn scan(&mut self, header: SegmentHeader, file: D::File) {
-        let len = file.len().unwrap_or(0).min(u64::from(u32::MAX));
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        match file.read_at(&mut bytes, 0) {
-            Ok(read) => bytes.truncate(read),
-            Err(error) => return self.lose(header.number, &format!("it cannot be read: {error}")),
-        }
+        let (bytes, unread) = read_all(&file);
         let scanned = scan::scan(&header, &bytes);
         for (from, to) in scanned.damaged.iter().take(MAX_COPIES) {
             let hole = bytes.get(*from as usize..*to as usize).unwrap_or_default();
@@ -223,12 +247,15 @@ impl<D: Device> Recovery<'_, D> {
         // met a failed sync, that part is in memory only and no sync writes it any more. So it is written once more,
         // the same bytes in the same place. Where that fails it is told all the same: it is the last that there is.
         let known = bytes.get(..scanned.end as usize).unwrap_or_default();
-        let stands = file.write_at(known, 0).and_then(|()| file.sync());
+        let stands = match unread.into_iter().next() {
+            None => file.write_at(known, 0).and_then(|()| file.sync()),
+            Some(error) => Err(error),
+        };
         let segment = Segment::scanned(header, file, scanned.rows, scanned.end, numbers);
         if let Err(error) = stands {
             tracing::error!(
                 file = log_name(header.number),
-                "a segment of the spool cannot be synced, a power loss may cost what stands in it: {error}"
+                "a segment of the spool cannot be read whole or synced, what stands in it may not last: {error}"
             );
             self.found.failures.push(error);
             segment.keep_open();
@@ -290,7 +317,7 @@ impl<D: Device> Recovery<'_, D> {
             if self.found.segments.contains_key(&number) {
                 continue;
             }
-            if let Ok(Ok(index)) = self.device.open(&index_name(number)).map(Index::open) {
+            if let Some(index) = self.index_of(number) {
                 self.orphans.push((number, index));
             }
             // Its ids are not remembered: no id is, longer than its event was safe.
@@ -318,6 +345,28 @@ impl<D: Device> Recovery<'_, D> {
         }
         Ok(())
     }
+}
+
+/// All of a file. What the disk refuses to read is zeros, and told.
+fn read_all<F: DeviceFile>(file: &F) -> (Vec<u8>, Vec<io::Error>) {
+    const PAGE: usize = 4096;
+    let len = match file.len() {
+        Ok(len) => usize::try_from(len.min(u64::from(u32::MAX))).unwrap_or(0),
+        Err(error) => return (Vec::new(), vec![error]),
+    };
+    let mut bytes = vec![0; len];
+    if let Ok(read) = file.read_at(&mut bytes, 0) {
+        bytes.truncate(read);
+        return (bytes, Vec::new());
+    }
+    let mut unread = Vec::new();
+    for (number, page) in bytes.chunks_mut(PAGE).enumerate() {
+        if let Err(error) = file.read_at(page, (number * PAGE) as u64) {
+            page.fill(0);
+            unread.push(error);
+        }
+    }
+    (bytes, unread)
 }
 
 fn newer(name: &str, version: u16) -> OpenError {

@@ -242,6 +242,61 @@ fn a_read_that_the_disk_refuses_is_no_damage() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_read_at_a_start_waits_for_one_that_can() {
+    let rig = Rig::new();
+    let seq = rig.keep(1, 100);
+    let disk = rig.disk.clone();
+    drop(rig);
+    disk.kill();
+    disk.fail_next(Op::Read, 0, ErrorKind::Other);
+    let rig = Rig::on(disk, options());
+    assert!(rig.told.events.is_empty());
+    assert_eq!((rig.spool.stats().corrupt_records, rig.spool.stats().storage_failures), (0, 1));
+    let later = rig.keep(2, 100);
+    assert_ne!(seq, later);
+    let rig = rig.killed();
+    assert_eq!(rig.told.seqs(), [seq, later]);
+    rig.reads(seq, 1, 100);
+}
+
+#[test]
+fn a_segment_with_an_index_needs_no_header() {
+    let rig = Rig::new();
+    let seq = rig.keep(1, 100);
+    rig.spool.finish();
+    let disk = rig.disk.clone();
+    drop(rig);
+    disk.kill();
+    disk.fail_next(Op::Read, 0, ErrorKind::Other);
+    let rig = Rig::on(disk, options());
+    assert_eq!(rig.told.seqs(), [seq]);
+    rig.reads(seq, 1, 100);
+}
+
+#[test]
+fn a_page_that_cannot_be_read_costs_what_stands_in_it() {
+    let rig = Rig::new();
+    let seqs: Vec<u64> = (0..12).map(|n| rig.keep(n, 1000)).collect();
+    let disk = rig.disk.clone();
+    drop(rig);
+    disk.kill();
+    // The header, then all at once; then page by page: the third one.
+    disk.fail_next(Op::Read, 1, ErrorKind::Other);
+    disk.fail_next(Op::Read, 4, ErrorKind::Other);
+    let rig = Rig::on(disk, options());
+    let told = rig.told.seqs();
+    assert!(
+        told.len() >= 6 && told.len() < 12 && told.contains(&seqs[0]) && told.contains(&seqs[11]),
+        "{told:?}"
+    );
+    assert_eq!(rig.spool.stats().storage_failures, 1);
+    assert!(rig.spool.stats().corrupt_records > 0);
+    // Another start can read it.
+    let rig = rig.killed();
+    assert_eq!(rig.told.seqs(), seqs);
+}
+
+#[test]
 fn a_segment_that_somebody_removed_costs_what_waited_in_it() {
     let rig = Rig::new();
     let seqs: Vec<u64> = (0..3).map(|n| rig.keep(n, 100)).collect();

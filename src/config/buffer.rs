@@ -13,7 +13,7 @@ use crate::ingress::{Action, RouteSettings, ServerOptions};
 use crate::units::Invalid;
 
 /// The store where the file names none.
-pub(super) const DEFAULT_STORE: Store = Store::Memory;
+pub(super) const DEFAULT_STORE: Store = Store::Disk;
 
 /// What `[buffer]` and `[dead]` say, before the rest of the file is known.
 pub(super) struct Buffer<'a> {

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::dead::{DeadLetters, DeadOptions};
 use super::device::RealDevice;
 use super::excerpts::Excerpts;
+use super::housekeeper::Call;
 use super::lane::DiskLane;
 use super::lanes::{Lanes, Ready};
 use super::mortician::Job;
@@ -56,6 +57,7 @@ pub(super) struct Shared {
     pub(super) open: Arc<OpenExpress>,
     feed: Sender<Option<u32>>,
     bury: Sender<Job>,
+    keeper: Sender<Call>,
 }
 
 /// What stands under the lock.
@@ -76,7 +78,6 @@ pub(super) struct State {
 pub struct DiskBuffer {
     pub(super) shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    housekeeping: Sender<()>,
 }
 
 impl fmt::Debug for DiskBuffer {
@@ -116,6 +117,7 @@ impl DiskBuffer {
         metrics.corrupt_records(damaged);
         let (feed, fed) = channel();
         let (bury, burials) = channel();
+        let (keeper, calls) = channel();
         let shared = Arc::new(Shared {
             clock,
             metrics,
@@ -137,16 +139,16 @@ impl DiskBuffer {
             open,
             feed,
             bury,
+            keeper,
         });
-        let (housekeeping, told) = channel();
         let (ready, in_order) = sync_channel(1);
         let threads = vec![
             start("hl-writer", &shared, |shared| writer::run(&shared))?,
             start("hl-feeder", &shared, move |shared| feeder::run(&shared, &fed))?,
             start("hl-dead", &shared, move |shared| mortician::run(&shared, &burials))?,
-            start("hl-keeper", &shared, move |shared| housekeeper::run(&shared, damaged, &told, &ready))?,
+            start("hl-keeper", &shared, move |shared| housekeeper::run(&shared, damaged, &calls, &ready))?,
         ];
-        let buffer = Arc::new(Self { shared, threads: Mutex::new(threads), housekeeping });
+        let buffer = Arc::new(Self { shared, threads: Mutex::new(threads) });
         in_order.recv().map_err(|_| "the spool could not be put in order".to_owned())?;
         Ok(buffer)
     }
@@ -240,7 +242,7 @@ impl DiskBuffer {
         let writer = threads.remove(0);
         let _ = self.shared.feed.send(None);
         self.shared.bury(Job::Stop);
-        let _ = self.housekeeping.send(());
+        let _ = self.shared.keeper.send(Call::Stop);
         threads.into_iter().for_each(|thread| drop(thread.join()));
         self.shared.state.lock().desk.stop = true;
         self.shared.to_write.notify_one();
@@ -422,6 +424,12 @@ impl Shared {
     pub(super) fn bury(&self, job: Job) {
         // Without that thread the process is stopping, and what is not done is done after the next start.
         let _ = self.bury.send(job);
+    }
+
+    /// Has the spool looked after before its time.
+    pub(super) fn look_after_the_spool(&self) {
+        // Without that thread the process is stopping.
+        let _ = self.keeper.send(Call::Look);
     }
 
     /// Asks the feeder to look after a lane.

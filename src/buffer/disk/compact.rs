@@ -3,6 +3,7 @@
 mod carry;
 mod merge;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -13,8 +14,44 @@ use super::segment::Segment;
 use super::spool::{IdsFile, Spool, ids_name, index_name, log_name};
 use crate::clock::Millis;
 
+/// What one round of maintenance leaves for the next.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    /// The last look for segments to merge that found none.
+    fruitless: Option<Fruitless>,
+    /// Segments of which a part stands in a merged one already. After a restart this is not known, and harms nobody: that
+    /// part may be copied once more.
+    halved: HashSet<u32>,
+}
+
+/// A look for segments to merge, in vain.
+#[derive(Debug)]
+struct Fruitless {
+    /// How many events waited.
+    pending: u64,
+    /// The newest segment then.
+    newest: Option<u32>,
+    /// How many rounds it is ago.
+    rounds: u32,
+}
+
+/// After so many rounds it is looked again, whatever changed.
+const LOOKED_AGAIN: u32 = 50;
+
+impl Fruitless {
+    /// Whether a look would hardly find another answer. It costs as much as reading what waits in two segments: not in
+    /// every round of a buffer that is full.
+    fn holds(&mut self, pending: u64, newest: Option<u32>) -> bool {
+        self.rounds += 1;
+        self.rounds < LOOKED_AGAIN
+            && self.newest == newest
+            && pending.saturating_add(pending / 64) >= self.pending
+    }
+}
+
 /// What a round of maintenance works with.
 pub(super) struct Round<'a> {
+    pub upkeep: &'a mut Upkeep,
     pub live: &'a dyn Live,
     pub now: Millis,
     /// Commits the open batch durably; whether it did.
@@ -31,8 +68,14 @@ fn set_going<D: Device>(segments: &[Arc<Segment<D>>], going: bool) {
 
 impl<D: Device> Spool<D> {
     /// One round of maintenance.
-    pub(super) fn round(&self, live: &dyn Live, now: Millis, flush: &dyn Fn() -> bool) -> Maintained {
-        let mut round = Round { live, now, flush, done: Maintained::default() };
+    pub(super) fn round(
+        &self,
+        upkeep: &mut Upkeep,
+        live: &dyn Live,
+        now: Millis,
+        flush: &dyn Fn() -> bool,
+    ) -> Maintained {
+        let mut round = Round { upkeep, live, now, flush, done: Maintained::default() };
         self.reclaim();
         round.done.sealed = self.seal_all();
         self.drop_what_is_old(&mut round);
@@ -92,29 +135,47 @@ impl<D: Device> Spool<D> {
         }
     }
 
-    /// Makes spares up to as many as asked for: new ones, then of the oldest settled segment, then by a merge.
+    /// Makes spares up to as many as asked for: new ones, then of the oldest settled segments, then by a merge.
     fn ready_spares(&self, round: &mut Round<'_>) {
-        while self.spares.count() < self.options.spares as usize {
-            match self.make_spare() {
-                Ok(true) => {
-                    round.done.created += 1;
-                    continue;
-                }
-                Ok(false) => {}
-                // There may be room in a segment that is settled.
-                Err(error) => self.failed("making a spare segment", &error),
-            }
+        let (asked, early) = (self.options.spares as usize, self.options.early() as usize);
+        while self.spares.count() < early {
             let before = self.spares.count();
-            let settled = self.sealed().into_iter().find(|segment| self.is_settled(segment, round.live));
-            match settled {
-                Some(segment) => round.done.dropped += self.drop_segments(&[segment], round),
-                None => round.done.merged += self.merge(round),
+            if before < asked {
+                match self.make_spare() {
+                    Ok(true) => {
+                        round.done.created += 1;
+                        continue;
+                    }
+                    Ok(false) => {}
+                    // There may be room in a segment that is settled.
+                    Err(error) => self.failed("making a spare segment", &error),
+                }
+            } else if self.may_grow() {
+                return;
+            }
+            let settled = self.sealed().into_iter().filter(|segment| self.is_settled(segment, round.live));
+            let settled: Vec<_> = settled.take(early - before).collect();
+            if settled.is_empty() {
+                round.done.merged += self.merge_unless_in_vain(round);
+            } else {
+                round.done.dropped += self.drop_segments(&settled, round);
             }
             if self.spares.count() <= before {
-                round.done.full = true;
+                round.done.full = self.spares.count() < asked;
                 return;
             }
         }
+    }
+
+    fn merge_unless_in_vain(&self, round: &mut Round<'_>) -> u32 {
+        let pending = round.live.pending_count(0, u64::MAX);
+        let newest = self.segments.read().last_key_value().map(|(number, _)| *number);
+        if round.upkeep.fruitless.as_mut().is_some_and(|fruitless| fruitless.holds(pending, newest)) {
+            return 0;
+        }
+        let merged = self.merge(round);
+        round.upkeep.fruitless = (merged == 0).then_some(Fruitless { pending, newest, rounds: 0 });
+        merged
     }
 
     /// The segments with an index, by number.
@@ -140,20 +201,22 @@ impl<D: Device> Spool<D> {
         set_going(segments, true);
         // An event that was put on its way again before that is seen here.
         let settled = segments.iter().all(|segment| self.is_settled(segment, round.live));
-        let gone = if settled && self.carry(segments, &|_| false, round) { self.let_go(segments) } else { 0 };
+        let gone =
+            if settled && self.carry(segments, &|_| false, round) { self.let_go(segments, round) } else { 0 };
         set_going(segments, false);
         gone
     }
 
     /// Takes segments out that nothing needs any more: their indexes stay for their ids, their files become spares. How
     /// many went.
-    fn let_go(&self, segments: &[Arc<Segment<D>>]) -> u32 {
+    fn let_go(&self, segments: &[Arc<Segment<D>>], round: &mut Round<'_>) -> u32 {
         // An event goes before what settles it, which is never in a segment before it: should the disk refuse to let one
         // go, those behind it stay with it. Merged ones settle nothing.
         let mut in_order: Vec<_> = segments.iter().collect();
         in_order.sort_by_key(|segment| (!segment.summary().merged, segment.number()));
         let mut gone = 0;
         for segment in in_order {
+            round.upkeep.halved.remove(&segment.number());
             match self.take_out(segment) {
                 Ok(spare) => self.freed.lock().extend(spare),
                 Err(error) => {

@@ -10,15 +10,23 @@ use tokio::time::Instant;
 use super::buffer::Shared;
 use super::ports::Live;
 
-/// How long it sleeps between two looks: a segment of 1 MiB is full after that, at the pace of a fast disk.
+/// How long it sleeps between two looks. The writer wakes it when it has taken a spare.
 const EVERY: Duration = Duration::from_millis(20);
 /// How often the dead letters are looked through for what is past `dead.retention`.
 const DEAD_EVERY: Duration = Duration::from_secs(60);
 /// How often it is announced what goes soon, and that they are nearly full.
 const ANNOUNCED_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// Runs until `stop` says so; `ready` hears of the first round, after which there is room. `told` damaged records were counted at the start.
-pub(super) fn run(shared: &Arc<Shared>, told: u64, stop: &Receiver<()>, ready: &SyncSender<()>) {
+/// What the thread is told.
+pub(super) enum Call {
+    /// There is less room than there was.
+    Look,
+    /// End.
+    Stop,
+}
+
+/// Runs until a call says stop; `ready` hears of the first round, after which there is room. `told` damaged records were counted at the start.
+pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready: &SyncSender<()>) {
     let mut dead_at = Instant::now();
     let mut corrupt = told;
     let mut announced: Option<Instant> = None;
@@ -35,8 +43,9 @@ pub(super) fn run(shared: &Arc<Shared>, told: u64, stop: &Receiver<()>, ready: &
         }
         // Nobody waits for the later ones.
         let _ = ready.try_send(());
-        if stop.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
-            return;
+        match calls.recv_timeout(EVERY) {
+            Ok(Call::Look) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Call::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

@@ -319,7 +319,7 @@ impl<D: Device> Spool<D> {
                 Some(RowView { seq: row.seq, received: row.received, source, alias: row.alias })
             }));
             views.sort_by_key(|view| std::cmp::Reverse(view.seq));
-            // What was in a segment that was given up stands in the next one, too.
+            // What was in a segment that was given up stands in the next one, too; a part of one perhaps in a merged one.
             views.dedup_by_key(|view| view.seq);
             views.truncate(limit);
         }

@@ -25,7 +25,8 @@ pub(in crate::buffer) struct SpoolOptions {
     /// A segment is left when it holds so many events, however small they are: what is kept in memory of the active
     /// one, and its index, stay small.
     pub max_events_per_segment: u32,
-    /// So many spares are kept ready; the last one is a reserve for progress.
+    /// So many spares are kept ready; the last one is a reserve for progress. Where nothing more may be made, room is
+    /// made earlier: see [`SpoolOptions::early`].
     pub spares: u32,
     /// How long an event may be looked up and replayed after it came, where room allows.
     pub retention: Duration,
@@ -33,6 +34,14 @@ pub(in crate::buffer) struct SpoolOptions {
     pub remembered_ids: u64,
     /// How long the id of an event is remembered.
     pub remembered_for: Duration,
+}
+
+impl SpoolOptions {
+    /// In a folder that is as large as it may be, segments are dropped and merged while there are still so many spares:
+    /// a merge takes one itself and takes its time, and senders go on meanwhile.
+    pub fn early(&self) -> u32 {
+        (self.max_segments / 8).clamp(self.spares, self.spares.saturating_mul(2))
+    }
 }
 
 /// Recovery tells what it finds: all progress in the order of the log, so that an event that is settled is known to be so

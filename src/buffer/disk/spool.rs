@@ -1,8 +1,9 @@
 //! The spool: the synchronous core. No threads, no waits but those of the disk below.
 //!
 //! [`Spool::commit`] has one caller at a time, [`Spool::maintain`] too; all others may be called from anywhere. Locks are
-//! taken in this order, each for the moment only: maintenance, writer, open batch; and below them segments, spares, one
-//! segment's state. No caller of the spool's is called under one of them.
+//! taken in this order, each for the moment only: writer, open batch; and below them segments, spares, one segment's
+//! state. No caller of the spool's is called under one of those. Above them stands maintenance, which is held for a
+//! round: the caller's `flush` and its [`Live`] are called under it, and must not maintain, finish or wait for who does.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::batch::{Batch, Open};
 use super::commit::Writer;
+use super::compact::Upkeep;
 use super::device::{Device, DeviceFile};
 use super::lookup::OffsetsCache;
 use super::ports::{
@@ -42,7 +44,8 @@ pub(in crate::buffer) struct Spool<D: Device> {
     pub(super) offsets: OffsetsCache,
     /// Spares that were segments, until the folder is synced: before that a power loss gives them their old names back.
     pub(super) freed: Mutex<Vec<String>>,
-    pub(super) maintaining: Mutex<()>,
+    /// Held for a whole round of maintenance.
+    pub(super) maintaining: Mutex<Upkeep>,
     pub(super) health: Health,
 }
 
@@ -173,11 +176,16 @@ impl<D: Device> Spool<D> {
     /// Writes indexes, drops and merges segments, keeps spares ready. `flush` commits the open batch durably and says
     /// whether it did.
     pub fn maintain(&self, live: &dyn Live, now: Millis, flush: &dyn Fn() -> bool) -> Maintained {
-        let _one = self.maintaining.lock();
+        let mut upkeep = self.maintaining.lock();
         self.open.lock().at(now);
-        let done = self.round(live, now, flush);
+        let done = self.round(&mut upkeep, live, now, flush);
         self.tell_room(&self.writer.lock());
         done
+    }
+
+    /// How many spares there are: where they get fewer, maintenance is due.
+    pub fn spares(&self) -> usize {
+        self.spares.count()
     }
 
     /// Whether an event may still be taken.
@@ -215,6 +223,11 @@ impl<D: Device> Spool<D> {
         self.reclaim();
         while self.spares.count() < 2 && matches!(self.make_spare(), Ok(true)) {}
         self.tell_room(&self.writer.lock());
+    }
+
+    /// Whether the folder is smaller than it may be.
+    pub(super) fn may_grow(&self) -> bool {
+        self.spares.count() + self.segments.read().len() < self.options.max_segments as usize
     }
 
     pub(super) fn make_spare(&self) -> io::Result<bool> {

@@ -59,11 +59,14 @@ struct Pace {
     /// Since when something written waits for its sync.
     unsynced_since: Option<Instant>,
     not_before: Option<Instant>,
+    /// How many spares there were after the last commit.
+    spares: usize,
 }
 
 /// Runs until the desk says stop and everything is written.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut pace = Pace { last_sync: Instant::now(), company: 1, unsynced_since: None, not_before: None };
+    let mut pace =
+        Pace { last_sync: Instant::now(), company: 1, unsynced_since: None, not_before: None, spares: 0 };
     while let Some(work) = wait(shared, &mut pace) {
         commit(shared, &mut pace, work);
     }
@@ -132,6 +135,10 @@ fn commit(shared: &Arc<Shared>, pace: &mut Pace, work: Work) {
     let result = shared.spool.commit(batch, durable);
     let now = Instant::now();
     pace.last_sync = now;
+    let spares = shared.spool.spares();
+    if spares < std::mem::replace(&mut pace.spares, spares) {
+        shared.look_after_the_spool();
+    }
     match result {
         Ok(committed) => {
             pace.not_before = None;

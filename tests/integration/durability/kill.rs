@@ -158,8 +158,6 @@ fn a_stuck_destination_brings_nothing_of_another_one_back() {
         verdict.acked > 0 && verdict.duplicates <= kills() * (CONCURRENCY + NOT_YET_WRITTEN),
         "{verdict:?}"
     );
-    // While segments are merged there may be none to write to for a moment; the sender hears of it and comes again.
-    let refused: u64 = book.answers.iter().filter(|((status, _), _)| *status != 200).map(|(_, n)| n).sum();
-    let all: u64 = book.answers.values().sum();
-    assert!(refused * 50 <= all, "{:?}", book.answers);
+    // What is stuck is far below the bound: while segments are merged, there is room.
+    assert!(book.answers.keys().all(|(status, _)| *status == 200), "{:?}", book.answers);
 }

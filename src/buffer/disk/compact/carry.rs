@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::super::device::Device;
 use super::super::progress::{Progress, What};
-use super::super::segment::Segment;
+use super::super::segment::{Segment, Summary};
 use super::super::spool::Spool;
 use super::Round;
 
@@ -31,12 +31,18 @@ impl<D: Device> Spool<D> {
         kept: &dyn Fn(u64) -> bool,
         round: &mut Round<'_>,
     ) -> bool {
-        let staying: Vec<_> = {
+        let staying: Vec<(Summary, Arc<Segment<D>>)> = {
             let numbers: HashSet<u32> = going.iter().map(|segment| segment.number()).collect();
-            self.all().into_iter().filter(|segment| !numbers.contains(&segment.number())).collect()
+            let mut staying = self.all();
+            staying.retain(|segment| !numbers.contains(&segment.number()));
+            // Asked once: it is asked for every step, and what comes later is not what a step of a sealed segment is of.
+            staying.into_iter().map(|segment| (segment.summary(), segment)).collect()
         };
-        let stays =
-            |seq| kept(seq) || staying.iter().any(|segment| !matches!(self.place_in(segment, seq), Ok(None)));
+        let in_it = |segment: &Segment<D>, seq| !matches!(self.place_in(segment, seq), Ok(None));
+        let stays = |seq| {
+            let spans = |summary: &Summary| (summary.first_seq..=summary.last_seq).contains(&seq);
+            kept(seq) || staying.iter().any(|(summary, segment)| spans(summary) && in_it(segment, seq))
+        };
         let mut last: BTreeMap<(u64, u32), Last> = BTreeMap::new();
         // In the order of the log, whatever order they go in.
         let mut in_order: Vec<_> = going.iter().collect();

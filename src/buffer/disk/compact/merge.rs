@@ -25,29 +25,42 @@ struct Candidate<D: Device> {
     seqs: Vec<u64>,
 }
 
+/// What becomes one segment.
+struct Chosen<D: Device> {
+    /// These go.
+    going: Vec<Arc<Segment<D>>>,
+    /// All that waits in those, and perhaps a part of what waits in `halved`.
+    seqs: Vec<u64>,
+    halved: Option<u32>,
+}
+
 impl<D: Device> Spool<D> {
     /// Copies what waits in the emptiest segments into one and lets them go; how many went.
     pub(super) fn merge(&self, round: &mut Round<'_>) -> u32 {
-        let going = self.emptiest(round);
-        if going.len() < 2 {
-            return 0;
-        }
-        set_going(&going, true);
-        if self.merge_into_one(&going, round) {
+        let chosen = self.choose(round, false).or_else(|| self.choose(round, true));
+        let Some(chosen) = chosen else { return 0 };
+        set_going(&chosen.going, true);
+        if self.merge_into_one(&chosen, round) {
             // They are replaced from now on: should the disk keep one of them here, it is still about to go.
-            return self.let_go(&going);
+            round.upkeep.halved.extend(chosen.halved);
+            return self.let_go(&chosen.going, round);
         }
-        set_going(&going, false);
+        set_going(&chosen.going, false);
         0
     }
 
-    /// Whether what waits in `going` stands in a segment of its own now. The name of that one is as durable as the new
-    /// names of those that it replaces: their files are not used again before all are.
-    fn merge_into_one(&self, going: &[Arc<Segment<D>>], round: &mut Round<'_>) -> bool {
-        let mut seqs: Vec<u64> =
-            going.iter().flat_map(|segment| self.waiting(Arc::clone(segment), round).seqs).collect();
+    /// Whether what was chosen stands in a segment of its own now. The name of that one is as durable as the new names of
+    /// those that it replaces: their files are not used again before all are.
+    fn merge_into_one(&self, chosen: &Chosen<D>, round: &mut Round<'_>) -> bool {
+        let Chosen { going, seqs, .. } = chosen;
+        let mut seqs = seqs.clone();
         seqs.sort_unstable();
         seqs.dedup();
+        // An event that was put on its way again before they were about to go is seen here.
+        let chosen = |seq: &u64| seqs.binary_search(seq).is_ok();
+        if !going.iter().all(|one| self.waiting(Arc::clone(one), round).seqs.iter().all(chosen)) {
+            return false;
+        }
         // What they say of events must stand elsewhere before the merged one does: from then on they are gone.
         if !self.carry(going, &|seq| seqs.binary_search(&seq).is_ok(), round) {
             return false;
@@ -59,25 +72,82 @@ impl<D: Device> Spool<D> {
         })
     }
 
-    /// The emptiest segments that fit into one together.
-    fn emptiest(&self, round: &Round<'_>) -> Vec<Arc<Segment<D>>> {
-        let mut candidates: Vec<_> = self.sealed().into_iter().map(|one| self.waiting(one, round)).collect();
-        candidates.sort_by_key(|one| one.bytes);
-        // Names come on top, and the header.
-        let room = u64::from(self.options.segment_bytes) / 16 * 15 - record::HEADER as u64;
-        let (mut bytes, mut events) = (0_u64, 0);
-        let fits = |one: &Candidate<D>| {
-            bytes = bytes.saturating_add(one.bytes);
-            events += one.seqs.len();
-            bytes <= room && events <= self.options.max_events_per_segment as usize
+    /// The emptiest segments that fit into one together. Where no two do, the emptiest and as much of the next one as
+    /// fits: no file is won by that, but what is free is in one place then, and the next merge wins one.
+    fn choose(&self, round: &Round<'_>, exactly: bool) -> Option<Chosen<D>> {
+        let most = self.options.max_events_per_segment as usize;
+        let (mut bytes, mut chosen) = (0, Chosen { going: Vec::new(), seqs: Vec::new(), halved: None });
+        for segment in self.emptiest_first(round, exactly) {
+            let one = self.waiting(segment, round);
+            if one.bytes.saturating_add(bytes) <= self.merged_room()
+                && chosen.seqs.len() + one.seqs.len() <= most
+            {
+                bytes += one.bytes;
+                chosen.seqs.extend(one.seqs);
+                chosen.going.push(one.segment);
+                continue;
+            }
+            return match chosen.going.len() {
+                0 => None,
+                1 => self.top_up(chosen, bytes, &one),
+                _ => Some(chosen),
+            };
+        }
+        Some(chosen).filter(|chosen| chosen.going.len() > 1)
+    }
+
+    /// Fills up `chosen`, of one segment, with a part of `next`; nothing where that leaves `next` hardly emptier than
+    /// the one that went was: so it ends.
+    fn top_up(&self, mut chosen: Chosen<D>, mut bytes: u64, next: &Candidate<D>) -> Option<Chosen<D>> {
+        let most = self.options.max_events_per_segment as usize;
+        for seq in &next.seqs {
+            let Ok(Some((_, len))) = self.place_in(&next.segment, *seq) else { return None };
+            if bytes + u64::from(len) > self.merged_room() || chosen.seqs.len() >= most {
+                break;
+            }
+            bytes += u64::from(len);
+            chosen.seqs.push(*seq);
+        }
+        chosen.halved = Some(next.segment.number());
+        let won = bytes.saturating_sub(next.bytes);
+        (won >= u64::from(self.options.segment_bytes) / 16).then_some(chosen)
+    }
+
+    /// So many bytes of events go into a merged segment: names come on top, and the header.
+    fn merged_room(&self) -> u64 {
+        (u64::from(self.options.segment_bytes) / 16 * 15).saturating_sub(record::HEADER as u64)
+    }
+
+    /// The sealed segments, by about how much waits in them: what that is in merged ones, between whose events others'
+    /// lie, costs a look at each event, and is known `exactly` only where it is asked for.
+    fn emptiest_first(&self, round: &Round<'_>, exactly: bool) -> Vec<Arc<Segment<D>>> {
+        let about = |segment: &Arc<Segment<D>>| {
+            let summary = segment.summary();
+            if summary.merged && exactly {
+                return self.waiting(Arc::clone(segment), round).bytes;
+            }
+            let waiting = round.live.pending_count(summary.first_seq, summary.last_seq);
+            let waiting = waiting.min(u64::from(summary.count));
+            u64::from(summary.end) * waiting / u64::from(summary.count.max(1))
         };
-        candidates.into_iter().take_while(fits).map(|one| one.segment).collect()
+        let mut sealed: Vec<_> =
+            self.sealed().into_iter().map(|segment| (about(&segment), segment)).collect();
+        sealed.sort_by_key(|(about, _)| *about);
+        sealed.into_iter().map(|(_, segment)| segment).collect()
     }
 
     fn waiting(&self, segment: Arc<Segment<D>>, round: &Round<'_>) -> Candidate<D> {
         let summary = segment.summary();
         let (mut bytes, mut seqs) = (0_u64, round.live.pending(summary.first_seq, summary.last_seq));
+        let later = if round.upkeep.halved.contains(&segment.number()) {
+            self.merged_after(&segment)
+        } else {
+            Vec::new()
+        };
         seqs.retain(|seq| match self.place_in(&segment, *seq) {
+            Ok(Some(_)) if later.iter().any(|later| matches!(self.place_in(later, *seq), Ok(Some(_)))) => {
+                false
+            }
             Ok(place) => {
                 bytes = place.map_or(bytes, |(_, len)| bytes.saturating_add(u64::from(len)));
                 place.is_some()
@@ -89,6 +159,12 @@ impl<D: Device> Spool<D> {
             }
         });
         Candidate { segment, bytes, seqs }
+    }
+
+    fn merged_after(&self, segment: &Segment<D>) -> Vec<Arc<Segment<D>>> {
+        let mut later = self.all();
+        later.retain(|later| later.number() > segment.number() && later.summary().merged);
+        later
     }
 
     /// Makes the merged segment; `false` where it did not come about and all is as it was.

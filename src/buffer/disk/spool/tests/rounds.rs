@@ -308,3 +308,82 @@ fn nothing_settled_and_nothing_to_merge_is_full() {
         rig.reads(*seq, seq - 1, 900);
     }
 }
+
+/// Segments of 16 KiB, 64 of them and four more, as the buffer asks for them.
+fn sixty_four() -> SpoolOptions {
+    SpoolOptions { max_segments: 68, spares: 4, ..options() }
+}
+
+#[test]
+fn there_is_room_while_a_slow_merge_makes_more() {
+    let rig = Rig::on(FakeDevice::default(), sixty_four());
+    let newest = || rig.spool.next_number.load(std::sync::atomic::Ordering::Relaxed);
+    let mut waiting = Waiting::default();
+    let (mut merged, mut looked_at) = (0, 0);
+    for n in 0..4000 {
+        let seq = rig.keep(n, 900);
+        rig.settle(seq, "a");
+        if n % 16 == 0 {
+            waiting.pending.insert((seq, rig.lane("b")));
+        } else {
+            rig.settle(seq, "b");
+        }
+        assert_eq!(rig.spool.room(), Room::Yes, "event {n}");
+        // The senders fill four segments in the time of a round.
+        if newest() >= looked_at + 4 {
+            merged += rig.maintain(&waiting, NOW).merged;
+            looked_at = newest();
+        }
+    }
+    assert!(merged > 50, "{merged}");
+}
+
+/// Events that stand twice.
+fn copies(rig: &Rig) -> usize {
+    let mut seqs: Vec<u64> =
+        rig.spool.all().iter().flat_map(|segment| segment.rows().unwrap()).map(|row| row.seq).collect();
+    let all = seqs.len();
+    seqs.sort_unstable();
+    seqs.dedup();
+    all - seqs.len()
+}
+
+#[test]
+fn segments_of_which_no_two_fit_into_one_are_merged_all_the_same() {
+    let options = SpoolOptions { max_segments: 24, ..options() };
+    let bound = u64::from(options.max_segments * options.segment_bytes);
+    let rig = Rig::on(FakeDevice::default(), options.clone());
+    let (mut waiting, mut stuck, mut bytes, mut n) = (Waiting::default(), Vec::new(), 0, 0);
+    // Of every ten events six stay: each segment is more than half full of them.
+    while bytes < bound / 100 * 70 || copies(&rig) == 0 {
+        let (seq, weight) = rig.spool.append(&event(n, 900), rig.source, Some(key(n)), false);
+        rig.commit();
+        rig.settle(seq, "a");
+        if n % 10 < 6 {
+            waiting.pending.insert((seq, rig.lane("b")));
+            stuck.push((seq, n));
+            bytes += u64::from(weight);
+        } else {
+            rig.settle(seq, "b");
+        }
+        n += 1;
+        rig.maintain(&waiting, NOW);
+        assert_eq!(rig.spool.room(), Room::Yes, "after {n} events, {bytes} bytes of {bound} wait");
+    }
+    for (seq, n) in &stuck {
+        rig.reads(*seq, *n, 900);
+    }
+    let rows: Vec<u64> = rig.spool.rows_before(u64::MAX, 2000).iter().rev().map(|row| row.seq).collect();
+    assert!(rows.is_sorted_by(|a, b| a < b), "an event is listed once, however many copies stand");
+    rig.commit();
+    let Rig { disk, spool, .. } = rig;
+    drop(spool);
+    disk.crash(&mut |_| 0);
+    let rig = Rig::on(disk, options);
+    assert!(rig.told.seqs().is_sorted_by(|a, b| a < b));
+    let told: Vec<u64> = rig.waiting().pending.into_iter().map(|(seq, _)| seq).collect();
+    assert_eq!(told, stuck.iter().map(|(seq, _)| *seq).collect::<Vec<_>>());
+    for (seq, n) in &stuck {
+        rig.reads(*seq, *n, 900);
+    }
+}

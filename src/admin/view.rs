@@ -55,6 +55,7 @@ impl AdminView {
         let now = self.clock.now();
         let stats = self.buffer.stats();
         let (dedupe_ids, dedupe_evicted) = self.dedupe.size();
+        self.metrics.set_retries_waiting(stats.destinations.iter().map(|lane| lane.waiting).sum());
         self.metrics.encode_with(&Gauges {
             dedupe_ids: dedupe_ids as u64,
             dedupe_evicted,

@@ -153,6 +153,8 @@ pub struct LaneStats {
     pub bytes: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Of the pending events, those that wait for their next attempt.
+    pub waiting: u64,
     /// When the event came that has been pending here for longest.
     pub oldest: Option<Millis>,
 }

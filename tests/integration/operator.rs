@@ -323,3 +323,33 @@ fn a_route_answers_as_it_is_told_on_its_host_and_methods_and_forgets_the_oldest_
     assert_eq!(put("0", "hooks.example.com").outcome(), "accepted", "the oldest is forgotten");
     assert!(gateway.log_lines().iter().any(|line| line.contains(" info request ")), "no text lines");
 }
+
+#[test]
+fn what_waits_for_its_next_attempt_is_counted_on_both_stores() {
+    const WAITING: &str = "hooklatch_retries_waiting";
+    for store in ["memory", "disk"] {
+        let app = App::start();
+        app.always(Reply::status(503));
+        let setup = Setup::new(
+            r#"
+            [routes.github]
+            path = "/github"
+            provider = "github"
+            secrets = [{ value = "canary-secret-of-a-route" }]
+            deliver_to = ["app", "other"]
+            [destinations.app]
+            url = "$APP"
+            retry = { delays = ["1h"], jitter = 0.0 }
+            [destinations.other]
+            url = "$APP"
+            retry = { delays = ["1h"], jitter = 0.0 }
+            "#,
+        );
+        let gateway = setup.set("APP", app.url()).store(store).start();
+        assert!(gateway.metric(WAITING) < 0.5);
+        for n in 0..3 {
+            event(&n.to_string()).send(&gateway).assert_accepted();
+        }
+        wait_until("all wait at both destinations", SOON, || gateway.metric(WAITING) == 6.0);
+    }
+}

@@ -140,6 +140,7 @@ impl DiskBuffer {
                 configured,
                 events: figures.events,
                 bytes: figures.bytes,
+                waiting: figures.waiting,
                 oldest: figures.oldest.and_then(|seq| shared.spool.received_at(seq)),
             })
             .collect();

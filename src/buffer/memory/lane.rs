@@ -93,6 +93,11 @@ impl LaneState {
         self.deferred.peek().map(|Reverse((due, _))| *due)
     }
 
+    /// How many wait for their next attempt.
+    pub(super) fn deferred(&self) -> u64 {
+        self.deferred.len() as u64
+    }
+
     /// How many entries `take` could find, at most.
     pub(super) fn waiting(&self) -> usize {
         self.returned.len() + self.fresh.len() + self.express.len()

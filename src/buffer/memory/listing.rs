@@ -80,6 +80,7 @@ impl State {
                 events: lane.pending.events,
                 bytes: lane.pending.bytes,
                 dead: lane.dead,
+                waiting: lane.deferred(),
                 oldest: lane.oldest().and_then(|seq| self.events.get(&seq)).map(|s| s.event.received_at),
             });
         }

@@ -36,11 +36,7 @@ impl Handles {
                 "Records on disk that were damaged: each was skipped and copied to quarantine.",
             )?,
             segments: gauge(r, "hooklatch_spool_segments", "Segments of the spool, spare ones left out.")?,
-            retries: gauge(
-                r,
-                "hooklatch_retries_waiting",
-                "Deliveries that wait in memory for their next attempt.",
-            )?,
+            retries: gauge(r, "hooklatch_retries_waiting", "Deliveries that wait for their next attempt.")?,
         })
     }
 }

@@ -186,13 +186,13 @@ impl DeadLetters {
     ///
     /// # Errors
     /// The file cannot be read; `each` may have heard of some.
-    pub fn all_places(&self, each: &mut dyn FnMut(EventId, &str)) -> Result<(), DeadError> {
+    pub fn all_places(&self, each: &mut dyn FnMut(EventId, &str, DeadReason)) -> Result<(), DeadError> {
         self.with(|open| {
-            let mut read = open.connection.prepare("SELECT id, destination FROM dead_letters")?;
+            let mut read = open.connection.prepare("SELECT id, destination, reason FROM dead_letters")?;
             let mut rows = read.query([])?;
             while let Some(row) = rows.next()? {
                 if let Some((id, destination)) = row::place(row) {
-                    each(id, destination);
+                    each(id, destination, row::reason_of(row));
                 }
             }
             Ok(())

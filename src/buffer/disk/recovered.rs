@@ -13,7 +13,6 @@ use super::ports::{Read, Rebuild, SharedNames};
 use super::progress::{Loc, Progress, What};
 use super::source::Source;
 use super::spool::Spool;
-use crate::buffer::handoff::DeadReason;
 use crate::clock::Millis;
 use crate::event::{ClaimKeeper, DedupeKey, EventId};
 
@@ -71,7 +70,7 @@ impl<'a> Rebuilding<'a> {
         let Self { lanes, names, requeued, aliases, .. } = self;
         lanes.restored();
         let mut removed = Vec::new();
-        dead.all_places(&mut |id, destination| {
+        dead.all_places(&mut |id, destination, reason| {
             let lane = names.write().lane(destination);
             lanes.lane(lane, &destination.into());
             if requeued.contains(&(id.seq(), lane)) || aliases.contains(&(id, lane)) {
@@ -83,7 +82,7 @@ impl<'a> Rebuilding<'a> {
                 && let Some(source) = names.read().source_of(source).cloned()
             {
                 lanes.restored_dead(id.seq(), lane, weight, &source.lanes);
-                let what = What::Dead(DeadReason::AttemptsExhausted);
+                let what = What::Dead(reason);
                 spool.note(Progress { seq: id.seq(), lane, what, attempts: Vec::new() });
             }
             lanes.restored_letter(id.seq(), lane);

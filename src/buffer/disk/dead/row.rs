@@ -97,6 +97,11 @@ pub(super) fn place<'a>(row: &'a Row<'_>) -> Option<(EventId, &'a str)> {
     Some((text(row, 0).ok()?.parse().ok()?, text(row, 1).ok()?))
 }
 
+/// The reason in a row that begins with `id, destination, reason`; one that makes no sense is taken for the usual one.
+pub(super) fn reason_of(row: &Row<'_>) -> DeadReason {
+    text(row, 2).and_then(reason).unwrap_or(DeadReason::AttemptsExhausted)
+}
+
 fn wrong(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

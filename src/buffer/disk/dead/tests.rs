@@ -95,7 +95,7 @@ fn numbers(letters: &[DeadLetter]) -> Vec<u64> {
 
 fn places(store: &DeadLetters) -> BTreeSet<(EventId, String)> {
     let mut places = BTreeSet::new();
-    store.all_places(&mut |id, destination| assert!(places.insert((id, destination.to_owned())))).unwrap();
+    store.all_places(&mut |id, destination, _| assert!(places.insert((id, destination.to_owned())))).unwrap();
     places
 }
 

@@ -87,7 +87,7 @@ fn damage_that_is_met_later_is_told_and_nothing_panics() {
         store.list(&EventFilter::default(), None, 1000).map(|_| ()),
         store.insert(&[letter(1000, "a")]).map(|_| ()),
         store.drop_matching(&EventFilter::default()).map(|_| ()),
-        store.all_places(&mut |_, _| ()),
+        store.all_places(&mut |_, _, _| ()),
     ];
     for error in errors {
         let Err(DeadError::Damaged(sentence)) = error else { panic!("{error:?}") };

@@ -37,7 +37,8 @@ pub(super) fn gateway(view: &AdminView, now: Millis) -> Value {
         "buffer": {
             "events": stats.events,
             "bytes": stats.bytes,
-            "max_events": stats.max_events,
+            // Without a bound there is none to show.
+            "max_events": Some(stats.max_events).filter(|most| *most < u64::MAX),
             "max_bytes": stats.max_bytes,
             "dead_events": stats.dead_events,
             "dead_bytes": stats.dead_bytes,

@@ -78,6 +78,8 @@ fn shown(name: &str, value: &Value) -> String {
             }
         }
         Value::String(text) => printable(text, false),
+        // A bound that is not there is no figure that is not known.
+        Value::Null if name.starts_with("max_") => "no bound".to_owned(),
         Value::Null => "–".to_owned(),
         other => printable(&other.to_string(), false),
     }
@@ -122,6 +124,7 @@ mod tests {
         assert_eq!(shown("buffer_bytes", &serde_json::json!(2048)), "2.0 KiB");
         assert_eq!(shown("events", &serde_json::json!(7)), "7");
         assert_eq!(shown("x", &Value::Null), "–");
+        assert_eq!(shown("max_events", &Value::Null), "no bound");
         assert_eq!(shown("x", &serde_json::json!("a\u{1b}b")), "a\\u{1b}b");
     }
 }

@@ -27,6 +27,14 @@ fn status_tells_the_whole_at_a_glance() {
 }
 
 #[test]
+fn a_bound_that_is_not_there_is_no_figure() {
+    let options = AdminOptions { listen: AdminListen::parse("127.0.0.1:0"), ..AdminOptions::default() };
+    let house = house_with(options, BufferOptions { max_events: u64::MAX, ..BufferOptions::memory() });
+    let buffer = house.get("/api/v1/status").json()["buffer"].clone();
+    assert_eq!((&buffer["max_events"], &buffer["max_bytes"]), (&Value::Null, &json!(256 << 20)));
+}
+
+#[test]
 fn routes_show_their_secrets_by_name_alone() {
     let reply = house().get("/api/v1/routes");
     assert!(!reply.body.contains("hunter2"), "{}", reply.body);

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::Request;
 use serde_json::{Value, json};
 
+use super::beside::Beside;
 use super::filter::{self, Choice, MAX_PAGE};
 use super::guard::{self, Caller, Entrance, Tokens};
 use super::reply::{self, Refusal, Reply};
@@ -33,6 +34,7 @@ pub(super) struct Desk {
     /// The host of `admin.listen`.
     pub listen_host: String,
     pub request_ids: EventIds,
+    pub beside: Beside,
 }
 
 /// A request whose head is read.
@@ -71,11 +73,11 @@ impl Desk {
     {
         let path = asked.uri.path();
         let Some(tokens) = &self.tokens else {
-            return self.open_page(asked, path).unwrap_or_else(|| Err(no_such_page(path)));
+            return self.open_page(asked, path).await?.ok_or_else(|| no_such_page(path));
         };
         guard::check_site(entrance, &self.listen_host, asked.uri, asked.headers)?;
-        if let Some(page) = self.open_page(asked, path) {
-            return page;
+        if let Some(page) = self.open_page(asked, path).await? {
+            return Ok(page);
         }
         if path != "/api" && !path.starts_with("/api/") {
             return Err(no_such_page(path));
@@ -83,7 +85,7 @@ impl Desk {
         let caller = guard::check_token(entrance, tokens, asked.method, asked.headers)?;
         let command = path.strip_prefix("/api/v1/").unwrap_or_default();
         let segments: Vec<&str> = command.split('/').collect();
-        if let Some(shown) = self.show(asked, &segments, now)? {
+        if let Some(shown) = self.show(asked, &segments, now).await? {
             return Ok(reply::json(StatusCode::OK, &shown));
         }
         let Some(change) = Change::named(&segments) else {
@@ -98,60 +100,59 @@ impl Desk {
     }
 
     /// The pages without a token.
-    fn open_page(&self, asked: &Asked<'_>, path: &str) -> Option<Result<Reply, Refusal>> {
+    async fn open_page(&self, asked: &Asked<'_>, path: &str) -> Result<Option<Reply>, Refusal> {
+        if !matches!(path, "/healthz" | "/readyz" | "/metrics") {
+            return Ok(None);
+        }
+        get(asked.method)?;
         let page = match path {
-            "/healthz" => reply::json(StatusCode::OK, &json!({"status": "ok"})),
+            "/metrics" => {
+                let view = Arc::clone(&self.view);
+                reply::metrics(self.beside.figures.run(move || view.encode_metrics()).await?)
+            }
             "/readyz" => {
                 let reasons = self.view.readiness.reasons();
                 let status =
                     if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 reply::json(status, &json!({"ready": reasons.is_empty(), "reasons": reasons}))
             }
-            "/metrics" => reply::metrics(self.view.encode_metrics()),
-            _ => return None,
+            _ => reply::json(StatusCode::OK, &json!({"status": "ok"})),
         };
-        Some(get(asked.method).map(|()| page))
+        Ok(Some(page))
     }
 
     /// What only shows; `None` where `segments` name nothing of that kind.
-    fn show(&self, asked: &Asked<'_>, segments: &[&str], now: Millis) -> Result<Option<Value>, Refusal> {
-        let view = &*self.view;
+    async fn show(
+        &self,
+        asked: &Asked<'_>,
+        segments: &[&str],
+        now: Millis,
+    ) -> Result<Option<Value>, Refusal> {
+        let view = Arc::clone(&self.view);
         let query = asked.uri.query().unwrap_or_default();
         let shown = match segments {
             ["status"] => {
                 get(asked.method)?;
-                status::gateway(view, now)
+                self.beside.figures.run(move || status::gateway(&view, now)).await?
             }
             ["routes"] => {
                 get(asked.method)?;
-                status::routes(view)
+                status::routes(&view)
             }
             ["destinations"] => {
                 get(asked.method)?;
-                status::destinations(view)
+                self.beside.figures.run(move || status::destinations(&view)).await?
             }
             [list @ ("events" | "dead")] => {
                 get(asked.method)?;
-                let mut page = filter::page(query, now)?;
-                if *list == "dead" && page.filter.status.replace("dead").is_some_and(|given| given != "dead")
-                {
-                    return Err(Refusal::invalid(
-                        "status",
-                        "These are the dead letters; `events` has the rest.",
-                    ));
-                }
-                let (events, next) = view.buffer.list(&page.filter, page.cursor, page.limit);
-                json!({
-                    "events": events.iter().map(show::summary).collect::<Vec<_>>(),
-                    "next_cursor": next.map(|id| id.to_string()),
-                })
+                let page = page_of(list, query, now)?;
+                self.beside.events.run(move || show_page(&view, &page)).await?
             }
             ["events", id] => {
                 get(asked.method)?;
-                let event = view.buffer.find(event_id(id)?).ok_or_else(|| unknown_event(id))?;
-                let routes = (view.routes)();
-                let route = routes.iter().find(|route| route.name == event.event.route);
-                show::detail(&event, route)
+                let wanted = event_id(id)?;
+                let found = self.beside.events.run(move || show_event(&view, wanted)).await?;
+                found.ok_or_else(|| unknown_event(id))?
             }
             _ => return Ok(None),
         };
@@ -167,15 +168,17 @@ impl Desk {
                 Ok(Done { what: "reload", count: 1, answer: json!({"result": "ok", "message": message}) })
             }
             Change::Replay(id) => {
-                let found = self.view.buffer.replay(event_id(id)?).map_err(no_room)?;
-                let destinations = found.ok_or_else(|| unknown_event(id))?;
+                let (buffer, wanted) = (self.view.buffer.clone(), event_id(id)?);
+                let found = self.beside.events.run(move || buffer.replay(wanted)).await?;
+                let destinations = found.map_err(no_room)?.ok_or_else(|| unknown_event(id))?;
                 let answer = json!({"id": id, "destinations": destinations});
                 Ok(Done { what: "replay of an event", count: destinations, answer })
             }
             Change::ReplayDead => {
                 let choice = filter::choice(body, now)?;
                 let dry_run = choice.dry_run;
-                let count = beside(&self.view.buffer, move |buffer| replay_dead(buffer, &choice)).await?;
+                let buffer = self.view.buffer.clone();
+                let count = self.beside.many.run(move || replay_dead(&buffer, &choice)).await?;
                 Ok(Done::of("replay of dead letters", "replayed", count, dry_run))
             }
             Change::DropDead => {
@@ -187,7 +190,8 @@ impl Desk {
                     ));
                 }
                 let dry_run = choice.dry_run;
-                let count = beside(&self.view.buffer, move |buffer| drop_dead(buffer, &choice)).await?;
+                let buffer = self.view.buffer.clone();
+                let count = self.beside.many.run(move || drop_dead(&buffer, &choice)).await?;
                 Ok(Done::of("drop of dead letters", "dropped", count, dry_run))
             }
         }
@@ -236,19 +240,28 @@ fn log_change(caller: Caller, what: &'static str, count: usize, request_id: Even
     tracing::info!(who = caller.as_str(), what, count, request_id = %request_id, "admin: a change was made");
 }
 
-/// Work over many events, off the thread that answers `/healthz`.
-async fn beside(
-    buffer: &Buffer,
-    work: impl FnOnce(&Buffer) -> usize + Send + 'static,
-) -> Result<usize, Refusal> {
-    let buffer = buffer.clone();
-    tokio::task::spawn_blocking(move || work(&buffer)).await.map_err(|_| {
-        Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal_error",
-            "This failed half-way; the log says more.",
-        )
+/// The page that `query` asks for of `list`.
+fn page_of(list: &str, query: &str, now: Millis) -> Result<filter::Page, Refusal> {
+    let mut page = filter::page(query, now)?;
+    if list == "dead" && page.filter.status.replace("dead").is_some_and(|given| given != "dead") {
+        return Err(Refusal::invalid("status", "These are the dead letters; `events` has the rest."));
+    }
+    Ok(page)
+}
+
+fn show_page(view: &AdminView, page: &filter::Page) -> Value {
+    let (events, next) = view.buffer.list(&page.filter, page.cursor, page.limit);
+    json!({
+        "events": events.iter().map(show::summary).collect::<Vec<_>>(),
+        "next_cursor": next.map(|id| id.to_string()),
     })
+}
+
+fn show_event(view: &AdminView, id: EventId) -> Option<Value> {
+    let event = view.buffer.find(id)?;
+    let routes = (view.routes)();
+    let route = routes.iter().find(|route| route.name == event.event.route);
+    Some(show::detail(&event, route))
 }
 
 /// How many events went back. Newest first, and each once: one that dies again meanwhile is behind the cursor.

@@ -5,6 +5,7 @@
 //! gateway fills, and is in the way of no event.
 
 mod api;
+mod beside;
 mod filter;
 mod guard;
 mod listener;

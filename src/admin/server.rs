@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 
 use super::api::Desk;
+use super::beside::{self, Beside};
 use super::guard::{Entrance, Tokens};
 use super::listener::{Bound, Io, Listener};
 use super::settings::{AdminListen, AdminSettings};
@@ -86,6 +87,7 @@ fn desk(view: &Arc<AdminView>, tokens: Option<&Arc<ArcSwap<Tokens>>>, listen_hos
         tokens: tokens.cloned(),
         listen_host,
         request_ids: EventIds::starting_at(0),
+        beside: Beside::new(),
     })
 }
 
@@ -93,8 +95,7 @@ fn start(desks: Vec<(Bound, Arc<Desk>)>, stopped: watch::Receiver<bool>) -> Resu
     let no_thread = |error: io::Error| format!("the admin listener cannot run: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Replays and drops of very many events.
-        .max_blocking_threads(2)
+        .max_blocking_threads(beside::THREADS)
         .thread_name("admin-work")
         .build()
         .map_err(no_thread)?;

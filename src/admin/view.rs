@@ -18,7 +18,7 @@ pub type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 /// Everything that the admin API shows or changes.
 ///
-/// The closures are called on the admin thread: they return at once. The future of `reload` may take its time, but
+/// The closures return at once, some are called on the admin thread. The future of `reload` may take its time, but
 /// does its work on another thread, or `/healthz` would wait for it.
 pub struct AdminView {
     /// The events.

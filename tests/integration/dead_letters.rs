@@ -1,5 +1,7 @@
 //! What could not be delivered is kept, listed, shown, replayed and dropped.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::harness::{App, Gateway, Reply, SOON, Setup, Signed, wait_until};
@@ -127,4 +129,43 @@ fn delivered_events_are_listed_shown_and_replayed() {
     gateway.cli(&["events", "replay", &id]).ok();
     assert_eq!(app.wait_for(2)[1].header("hooklatch-id"), Some(id.as_str()));
     gateway.cli(&["events", "show", "hl_00000000000000000000000"]).failed(1);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_holds_up_who_asked_for_it_and_not_the_health() {
+    let app = App::start();
+    app.script([Reply::status(410)]);
+    let gateway = Setup::new(
+        r#"
+        [routes.github]
+        path = "/github"
+        provider = "github"
+        secrets = [{ value = "canary-secret-of-a-route" }]
+        deliver_to = ["app"]
+        [destinations.app]
+        url = "$APP"
+        "#,
+    )
+    .set("APP", app.url())
+    .store("disk")
+    .start();
+    let id = event("a").send(&gateway).assert_accepted();
+    wait_for_dead(&gateway, 1);
+    // Another process writes to the dead letters and does not come to an end: a replay, which must take the letter out,
+    // waits for it.
+    let other = rusqlite::Connection::open(gateway.dir().join("data/dead.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let replay =
+            scope.spawn(|| gateway.admin_request("POST", &format!("/api/v1/events/{id}/replay"), ""));
+        app.wait_for(2);
+        for target in ["/healthz", "/metrics", "/api/v1/status", "/healthz"] {
+            let asked = Instant::now();
+            assert_eq!(gateway.admin_request("GET", target, "").status, 200);
+            assert!(asked.elapsed() < Duration::from_secs(2), "{target} took {:?}", asked.elapsed());
+        }
+        assert!(!replay.is_finished(), "the replay did not wait, so nothing was shown");
+        other.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(replay.join().unwrap().json()["destinations"], 1);
+    });
 }

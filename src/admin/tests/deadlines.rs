@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::api::Desk;
+use super::super::beside::Beside;
 use super::super::guard::Entrance;
 use super::super::server::connection;
 use super::*;
@@ -19,6 +20,7 @@ fn desk() -> Arc<Desk> {
         tokens: Some(Arc::new(arc_swap::ArcSwap::from_pointee(tokens))),
         listen_host: String::new(),
         request_ids: EventIds::starting_at(0),
+        beside: Beside::new(),
     })
 }
 
@@ -79,11 +81,82 @@ async fn a_stop_ends_an_idle_connection_at_once() {
     assert_eq!(seconds_until_closed(&mut stream).await, 0);
 }
 
+type NoBody = StreamBody<futures_util::stream::Pending<Result<hyper::body::Frame<Bytes>, hyper::Error>>>;
+
+/// One whose bytes do not come.
+fn no_body() -> NoBody {
+    StreamBody::new(futures_util::stream::pending())
+}
+
+#[tokio::test]
+async fn who_waits_for_a_disk_is_few_and_holds_nobody_else_up() {
+    let desk = desk();
+    let ask = async |path: &str| {
+        let request = hyper::Request::get(path).body(no_body()).unwrap();
+        desk.answer(&Entrance::Unix, request).await.status().as_u16()
+    };
+    let (one, page) = (format!("/api/v1/events/{}", EventId::new(NOW, 1)), "/api/v1/events");
+    let pages = [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/v1/status",
+        "/api/v1/destinations",
+        page,
+        "/api/v1/dead",
+        &one,
+    ];
+    let answers = async || {
+        let mut answers = Vec::new();
+        for path in pages {
+            answers.push(ask(path).await);
+        }
+        answers
+    };
+    let free = answers().await;
+    assert_eq!(free[..7], [200, 503, 200, 200, 200, 200, 200]); // not ready yet
+    assert_eq!(free[7], 404);
+    let events = desk.beside.events.busy();
+    assert_eq!(answers().await, [200, 503, 200, 200, 200, 503, 503, 503]);
+    drop(events);
+    let figures = desk.beside.figures.busy();
+    let busy = answers().await;
+    assert_eq!(busy[..7], [200, 503, 503, 503, 503, 200, 200]);
+    drop(figures);
+    assert_eq!(answers().await, free);
+}
+
+#[tokio::test]
+async fn a_hand_is_free_again_when_its_work_is_done_and_not_when_nobody_waits_for_it() {
+    let hands = &desk().beside.many;
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let work = || {
+        let (wait, begin) = (Arc::clone(&wait), begin.clone());
+        move || {
+            begin.send(()).unwrap();
+            wait.lock().recv().unwrap();
+        }
+    };
+    // Two that ask and go away.
+    for _ in 0..2 {
+        let mut asked = std::pin::pin!(hands.run(work()));
+        assert!(futures_util::poll!(asked.as_mut()).is_pending());
+        begun.recv().await.unwrap();
+    }
+    let refused = hands.run(|| ()).await.unwrap_err();
+    assert_eq!((refused.status.as_u16(), refused.error), (503, "busy"));
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    while hands.run(|| ()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_refused() {
-    let body =
-        StreamBody::new(futures_util::stream::pending::<Result<hyper::body::Frame<Bytes>, hyper::Error>>());
-    let request = hyper::Request::post("/api/v1/dead/drop").body(body).unwrap();
+    let request = hyper::Request::post("/api/v1/dead/drop").body(no_body()).unwrap();
     let began = Instant::now();
     let reply = desk().answer(&Entrance::Unix, request).await;
     assert_eq!((reply.status().as_u16(), began.elapsed().as_secs()), (408, 10));

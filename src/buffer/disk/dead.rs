@@ -21,9 +21,8 @@ mod row;
 mod tests;
 
 pub(in crate::buffer) use error::DeadError;
+pub(in crate::buffer) use insert::Inserted;
 pub(in crate::buffer) use ledger::Usage;
-#[allow(unused_imports, reason = "named by whoever calls; the store comes before its callers")]
-pub(in crate::buffer) use {delete::Expired, insert::Inserted};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -8,10 +8,8 @@ use std::fmt::Debug;
 use std::io;
 
 #[cfg(test)]
-#[allow(unused_imports, reason = "the seams come first")]
 pub(in crate::buffer) use fake::{FakeDevice, FakeFile, Op, Site};
-#[allow(unused_imports, reason = "the seams come first")]
-pub(in crate::buffer) use real::{RealDevice, RealFile};
+pub(in crate::buffer) use real::RealDevice;
 
 /// A folder of files. Names are relative to it and may hold one `/`.
 pub(in crate::buffer) trait Device: Debug + Send + Sync + 'static {

@@ -35,9 +35,7 @@ mod pages;
 mod read;
 mod write;
 
-#[allow(unused_imports, reason = "the seams come first")]
-pub(in crate::buffer) use read::{Index, Offsets, SegmentNames};
-#[allow(unused_imports, reason = "the seams come first")]
+pub(in crate::buffer) use read::{Index, Offsets};
 pub(in crate::buffer) use write::write;
 
 use std::fmt;

@@ -3,8 +3,6 @@
 //! The bytes that come in here come from a disk and are believed only where a CRC is right; and even then nothing in
 //! them leads to a panic, to an allocation larger than a small multiple of what is there, or to a loop.
 
-#![allow(unused_imports, reason = "the seams come first")]
-
 mod event;
 mod fuzz;
 mod names;
@@ -14,7 +12,7 @@ mod resync;
 mod tests;
 mod wire;
 
-pub(in crate::buffer) use event::{EventHead, decode_event, decode_event_head, encode_event, id_hash};
+pub(in crate::buffer) use event::{decode_event, decode_event_head, encode_event, id_hash};
 pub use fuzz::fuzz_record;
 pub(in crate::buffer) use names::{
     decode_id, decode_lane, decode_replaces, decode_source, encode_id, encode_lane, encode_replaces,
@@ -22,7 +20,7 @@ pub(in crate::buffer) use names::{
 };
 pub(in crate::buffer) use progress::{decode_progress, encode_progress};
 pub(in crate::buffer) use resync::{Resync, next_valid};
-pub(in crate::buffer) use wire::{Reader, put_signed, put_text, put_varint};
+pub(in crate::buffer) use wire::Reader;
 
 use crate::clock::Millis;
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::super::event::EventHead;
 use super::samples;
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::disk::record::*;

@@ -199,6 +199,12 @@ impl Buffer {
         }
     }
 
+    /// Whether what is kept outlives the process by itself: then a stop need not wait for it to be delivered.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        matches!(self, Self::Disk(_))
+    }
+
     /// Refuses new events from now on ([`KeepError::ShuttingDown`]); what is kept goes on being delivered.
     pub fn close(&self) {
         match self {

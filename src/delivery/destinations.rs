@@ -164,10 +164,22 @@ impl Destinations {
     /// good. What becomes due before it is tried; attempts in flight get until then to finish and are put back if
     /// they do not. Close the buffer first, so that nothing comes after.
     pub async fn drain(&self, deadline: Instant) -> Undelivered {
+        self.end(deadline, true).await
+    }
+
+    /// As [`Destinations::drain`], but begins no further attempt: what waits, waits for the next start.
+    pub async fn finish(&self, deadline: Instant) -> Undelivered {
+        self.end(deadline, false).await
+    }
+
+    async fn end(&self, deadline: Instant, taking: bool) -> Undelivered {
         let tasks: Vec<_> = {
             let mut running = self.running.lock();
             for lane in running.values() {
-                lane.control.send_modify(|control| control.until = Some(deadline));
+                lane.control.send_modify(|control| {
+                    control.until = Some(deadline);
+                    control.taking &= taking;
+                });
             }
             running.values_mut().filter_map(|lane| lane.task.take()).collect()
         };

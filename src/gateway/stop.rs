@@ -16,12 +16,13 @@ const SPILLED_A_SECOND: u64 = 16 << 20;
 /// How long [`stop`] and [`leave`] take at most.
 pub(super) fn at_most(rooms: &Rooms) -> Duration {
     let server = rooms.ingress.server();
-    let spill = Duration::from_secs(rooms.buffer.stats().bytes / SPILLED_A_SECOND);
+    let spilled = if rooms.buffer.lasts() { 0 } else { rooms.buffer.stats().bytes };
+    let spill = Duration::from_secs(spilled / SPILLED_A_SECOND);
     server.shutdown_delay + server.drain_timeout + ENDING + spill
 }
 
 /// Stops the gateway: not ready at once, still accepting for `server.shutdown_delay`, then up to
-/// `server.drain_timeout` for what is in flight and for the buffer.
+/// `server.drain_timeout` for what is in flight and, where it would be lost or is only in memory, for the buffer.
 pub(super) async fn stop(rooms: &Rooms) {
     let server = rooms.ingress.server();
     rooms.readiness.set_draining();
@@ -35,7 +36,11 @@ pub(super) async fn stop(rooms: &Rooms) {
         tracing::warn!("{cut}");
     }
     rooms.buffer.close();
-    let _ = rooms.destinations.drain(deadline).await;
+    if rooms.buffer.lasts() {
+        let _ = rooms.destinations.finish(deadline).await;
+    } else {
+        let _ = rooms.destinations.drain(deadline).await;
+    }
 }
 
 /// What is left goes to where the next start finds it, and is said. After a stop that was cut short, too.
@@ -59,6 +64,8 @@ pub(super) async fn leave(rooms: &Rooms) {
         let (destination, events) = (&*lane.destination, lane.events);
         if lost {
             tracing::error!(destination, events, "could not be delivered before the stop and are {fate}");
+        } else if rooms.buffer.lasts() {
+            tracing::info!(destination, events, "wait on disk and go on at the next start");
         } else {
             tracing::warn!(destination, events, "could not be delivered before the stop and are {fate}");
         }

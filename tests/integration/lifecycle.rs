@@ -1,7 +1,7 @@
 //! Starting, reloading and stopping without losing a request.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -95,6 +95,43 @@ fn sigterm_answers_what_is_in_flight_and_says_first_that_it_is_not_ready() {
     connection.read().assert_accepted();
     assert!(gateway.wait_for_exit(SOON).success());
     assert_eq!(app.seen().len(), 2);
+}
+
+#[test]
+fn a_stop_on_disk_waits_for_the_attempts_in_flight_and_not_for_the_backlog() {
+    const EVENTS: usize = 10_000;
+    const SLOW: Duration = Duration::from_secs(1);
+    const BACKLOG: &str = "hooklatch_buffer_events{destination=\"app\"}";
+    let app = App::start();
+    app.always(Reply::ok().after(SLOW));
+    let toml = routes(&app, "s").replace("deliver_to", "ack = \"memory\"\ndeliver_to");
+    let mut gateway = Setup::new(&toml).server("drain_timeout = \"60s\"").store("disk").start();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut connection = gateway.connect();
+                while let Some(n) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < EVENTS) {
+                    event("s", &n.to_string()).send_on(&mut connection).assert_accepted();
+                }
+            });
+        }
+    });
+    assert!(gateway.metric(BACKLOG) > 9_000.0, "the app was not slow");
+    let began = Instant::now();
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait_for_exit(SOON).success());
+    let took = began.elapsed();
+    println!("stopped after {took:?}");
+    assert!(took < 3 * SLOW, "{took:?}");
+    let log = gateway.log_lines().join("\n");
+    assert!(log.contains("wait on disk and go on at the next start"), "{log}");
+    // Each attempt had its answer, and no event is lost or came twice.
+    let seen = app.seen().len();
+    app.always(Reply::ok());
+    gateway.start_again();
+    wait_until("all are delivered", SOON, || gateway.metric(BACKLOG) < 0.5);
+    assert!(seen < 1000 && app.seen().len() == EVENTS, "{seen}, then {}", app.seen().len());
 }
 
 /// A gateway that is at this moment reading its secret, in vain: a pipe stands for a file system that does not answer.

@@ -63,6 +63,9 @@
 //!   back before.
 //! - *merge*: where no segment can be dropped, what waits in those with the fewest bytes waiting is copied together into
 //!   a spare, whose first record says whom it replaces. It becomes a segment (fsync, rename) before they go as in a drop.
+//!   Where no two fit into one, the emptiest is filled up with a part of the next: that part stands twice until the next
+//!   one goes, too, byte for byte the same, and whoever reads takes either. In a folder that is as large as it may be,
+//!   both begin while eight spares are left: senders have those while a merge takes its time.
 //!
 //! A folder is taken to keep the order of its changes over a power loss, as every journaling file system does: of what
 //! was not synced, any number of the first changes is there.

@@ -37,6 +37,7 @@ pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready
         shared.metrics.set_spool_segments(u64::from(stats.segments));
         shared.metrics.corrupt_records(stats.corrupt_records - corrupt);
         corrupt = stats.corrupt_records;
+        shared.metrics.spool_written(shared.spool.device.take_written());
         if dead_at <= Instant::now() {
             dead_at = Instant::now() + DEAD_EVERY;
             look_at_the_dead(shared, &mut announced);

@@ -135,6 +135,7 @@ fn commit(shared: &Arc<Shared>, pace: &mut Pace, work: Work) {
     let result = shared.spool.commit(batch, durable);
     let now = Instant::now();
     pace.last_sync = now;
+    shared.metrics.spool_written(shared.spool.device.take_written());
     let spares = shared.spool.spares();
     if spares < std::mem::replace(&mut pace.spares, spares) {
         shared.look_after_the_spool();

@@ -17,6 +17,7 @@ pub(super) struct Handles {
     fsync: Histogram,
     failures: IntCounter,
     corrupt: IntCounter,
+    written: IntCounter,
     segments: IntGauge,
     retries: IntGauge,
 }
@@ -34,6 +35,11 @@ impl Handles {
                 r,
                 "hooklatch_spool_corrupt_records_total",
                 "Records on disk that were damaged: each was skipped and copied to quarantine.",
+            )?,
+            written: counter(
+                r,
+                "hooklatch_spool_written_bytes_total",
+                "Bytes handed to writes by the spool, new files' first zeros left out.",
             )?,
             segments: gauge(r, "hooklatch_spool_segments", "Segments of the spool, spare ones left out.")?,
             retries: gauge(r, "hooklatch_retries_waiting", "Deliveries that wait for their next attempt.")?,
@@ -55,6 +61,11 @@ impl Metrics {
     /// So many damaged records were found on the disk.
     pub fn corrupt_records(&self, records: u64) {
         self.storage.corrupt.inc_by(records);
+    }
+
+    /// The spool handed so many bytes to writes.
+    pub fn spool_written(&self, bytes: u64) {
+        self.storage.written.inc_by(bytes);
     }
 
     /// How many segments the spool has now.

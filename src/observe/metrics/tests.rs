@@ -42,6 +42,8 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
     metrics.fsync(Duration::from_secs(60));
     metrics.storage_failed();
     metrics.corrupt_records(5);
+    metrics.spool_written(4096);
+    metrics.spool_written(1);
     metrics.set_spool_segments(64);
     metrics.set_spool_segments(63);
     metrics.set_retries_waiting(1_000_000);
@@ -86,6 +88,7 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
         "hooklatch_fsync_seconds_count 2",
         "hooklatch_storage_failures_total 1",
         "hooklatch_spool_corrupt_records_total 5",
+        "hooklatch_spool_written_bytes_total 4097",
         "hooklatch_spool_segments 63",
         "hooklatch_retries_waiting 1000000",
         "hooklatch_panics_total 1",

@@ -5,6 +5,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -21,6 +23,8 @@ pub(in crate::buffer) struct RealDevice {
     folder: File,
     /// Folders below it in which something was created, renamed or removed since they were last synced.
     touched: Mutex<BTreeSet<PathBuf>>,
+    /// How many bytes were handed to writes, what [`RealFile::fill`] writes left out.
+    written: Arc<AtomicU64>,
 }
 
 impl RealDevice {
@@ -30,7 +34,17 @@ impl RealDevice {
         // Absolute: what changes the process's own folder later does not move the spool.
         let path = path.canonicalize()?;
         let folder = File::open(&path)?;
-        Ok(Self { path, folder, touched: Mutex::new(BTreeSet::new()) })
+        Ok(Self { path, folder, touched: Mutex::new(BTreeSet::new()), written: Arc::default() })
+    }
+
+    /// How many bytes were handed to writes since this was last asked. What makes a new file as long as a segment is not
+    /// counted: files are recycled.
+    pub fn take_written(&self) -> u64 {
+        self.written.swap(0, Ordering::Relaxed)
+    }
+
+    fn file(&self, file: File) -> RealFile {
+        RealFile { file, written: Arc::clone(&self.written) }
     }
 
     /// Notes that the folder of `name`, if it is not the one that is synced anyway, holds something new.
@@ -61,11 +75,12 @@ impl Device for RealDevice {
             .mode(0o600)
             .open(self.path.join(name))?;
         self.touch(name);
-        Ok(RealFile(file))
+        Ok(self.file(file))
     }
 
     fn open(&self, name: &str) -> io::Result<RealFile> {
-        Ok(RealFile(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+        let file = OpenOptions::new().read(true).write(true).open(self.path.join(name))?;
+        Ok(self.file(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -127,44 +142,48 @@ fn make_folder(path: &Path) -> io::Result<()> {
 
 /// An open file.
 #[derive(Debug)]
-pub(in crate::buffer) struct RealFile(File);
+pub(in crate::buffer) struct RealFile {
+    file: File,
+    written: Arc<AtomicU64>,
+}
 
 /// A new segment leaves so many bytes of the disk for indexes and dead letters: what frees a full disk writes to it first.
 const LEFT_FREE: u64 = 4 << 20;
 
 impl DeviceFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        read_whole(buffer, at, |buffer, at| self.0.read_at(buffer, at))
+        read_whole(buffer, at, |buffer, at| self.file.read_at(buffer, at))
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, at)
+        self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.file.write_all_at(bytes, at)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn fill(&self, len: u64) -> io::Result<()> {
-        let disk = rustix::fs::fstatvfs(&self.0).map_err(io::Error::from)?;
+        let disk = rustix::fs::fstatvfs(&self.file).map_err(io::Error::from)?;
         if disk.f_bavail.saturating_mul(disk.f_frsize) < len.saturating_add(LEFT_FREE) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if self.len()? > len {
-            self.0.set_len(len)?;
+            self.file.set_len(len)?;
         }
         let zeros = vec![0; PIECE];
         let mut at = 0;
         while at < len {
             let piece = (len - at).min(PIECE as u64);
-            self.0.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at)?;
+            self.file.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at)?;
             at += piece;
         }
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 }
 

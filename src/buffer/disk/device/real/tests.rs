@@ -51,6 +51,8 @@ fn fills_to_the_length_with_zeros() {
         assert!(buffer.iter().all(|byte| *byte == 0), "{len}");
         assert_eq!(file.len().unwrap(), len);
     }
+    assert_eq!(device.take_written(), 3 * 9, "the zeros are not counted");
+    assert_eq!(device.take_written(), 0);
 }
 
 #[test]

@@ -238,6 +238,7 @@ impl DiskBuffer {
         if threads.is_empty() {
             return;
         }
+        self.shared.spool.ending();
         // The writer last: what the others have to say still goes through it.
         let writer = threads.remove(0);
         let _ = self.shared.feed.send(None);

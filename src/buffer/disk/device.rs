@@ -44,8 +44,8 @@ pub(in crate::buffer) trait DeviceFile: Debug + Send + Sync + 'static {
     #[cfg_attr(test, track_caller)]
     fn sync(&self) -> io::Result<()>;
     /// Makes the file `len` bytes long, with every block written once (zeros), so that later writes into it allocate
-    /// nothing; then syncs it.
-    fn fill(&self, len: u64) -> io::Result<()>;
+    /// nothing; then syncs it. While nobody is `hurried`, the disk is left to others most of the time.
+    fn fill(&self, len: u64, hurried: &dyn Fn() -> bool) -> io::Result<()>;
     /// How long it is.
     fn len(&self) -> io::Result<u64>;
 }

@@ -179,6 +179,7 @@ impl<D: Device> Spool<D> {
         let mut upkeep = self.maintaining.lock();
         self.open.lock().at(now);
         let done = self.round(&mut upkeep, live, now, flush);
+        self.spares.started();
         self.tell_room(&self.writer.lock());
         done
     }
@@ -209,6 +210,11 @@ impl<D: Device> Spool<D> {
             storage_failures: self.health.failures.load(Ordering::Relaxed),
             last_error: self.health.last_error.lock().clone(),
         }
+    }
+
+    /// A stop is near: maintenance takes no more time than it must.
+    pub fn ending(&self) {
+        self.spares.ending();
     }
 
     /// On a clean stop, when all is committed: the next start reads indexes only.

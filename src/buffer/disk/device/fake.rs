@@ -423,7 +423,7 @@ impl DeviceFile for FakeFile {
         self.with(|state| state.sync(self.file, site))
     }
 
-    fn fill(&self, len: u64) -> io::Result<()> {
+    fn fill(&self, len: u64, _: &dyn Fn() -> bool) -> io::Result<()> {
         self.with(|state| state.fill(self.file, len))
     }
 

@@ -7,13 +7,22 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
+use tokio::time::Instant;
 
 use super::{Device, DeviceFile};
 
-/// How much [`RealFile::fill`] writes at once.
-const PIECE: usize = 1 << 20;
+/// How much [`RealFile::fill`] writes at once: a commit that comes meanwhile finds so much before it in the disk's queue.
+const PIECE: usize = 128 << 10;
+/// [`RealFile::fill`] pauses so many times as long as a piece took …
+const PAUSES: u32 = 3;
+/// … but no longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+/// What is written past the kernel's cache begins and ends at multiples of this, in memory as in the file.
+const ALIGNED: usize = 4096;
 
 /// A folder of the file system.
 #[derive(Debug)]
@@ -164,7 +173,7 @@ impl DeviceFile for RealFile {
         self.file.sync_data()
     }
 
-    fn fill(&self, len: u64) -> io::Result<()> {
+    fn fill(&self, len: u64, hurried: &dyn Fn() -> bool) -> io::Result<()> {
         let disk = rustix::fs::fstatvfs(&self.file).map_err(io::Error::from)?;
         if disk.f_bavail.saturating_mul(disk.f_frsize) < len.saturating_add(LEFT_FREE) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -172,18 +181,45 @@ impl DeviceFile for RealFile {
         if self.len()? > len {
             self.file.set_len(len)?;
         }
-        let zeros = vec![0; PIECE];
+        let zeros = vec![0; PIECE + ALIGNED];
+        let aligned = zeros.as_ptr().align_offset(ALIGNED).min(ALIGNED);
+        let zeros = zeros.get(aligned..aligned + PIECE).unwrap_or_default();
         let mut at = 0;
         while at < len {
-            let piece = (len - at).min(PIECE as u64);
-            self.file.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at)?;
-            at += piece;
+            let piece = zeros.get(..(len - at).min(PIECE as u64) as usize).unwrap_or_default();
+            let began = Instant::now();
+            self.write_past_the_cache(piece, at)?;
+            at += piece.len() as u64;
+            if !hurried() {
+                // Left to the disk, all of it would be in its queue at once, and every commit behind it.
+                self.file.sync_data()?;
+                std::thread::sleep((began.elapsed() * PAUSES).min(LONGEST_PAUSE));
+            }
         }
         self.file.sync_all()
     }
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+}
+
+impl RealFile {
+    /// Nobody reads a new file's zeros: in the kernel's cache they would take the place, and the processor's time, of what
+    /// is read. Where the file system cannot do without, they go there.
+    fn write_past_the_cache(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let cached = rustix::fs::fcntl_getfl(&self.file)?;
+        if bytes.len().is_multiple_of(ALIGNED)
+            && rustix::fs::fcntl_setfl(&self.file, cached | OFlags::DIRECT).is_ok()
+        {
+            let written = self.file.write_all_at(bytes, at);
+            rustix::fs::fcntl_setfl(&self.file, cached)?;
+            match written {
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+                written => return written,
+            }
+        }
+        self.file.write_all_at(bytes, at)
     }
 }
 

@@ -39,7 +39,7 @@ impl DeviceFile for ReadOnly {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 
-    fn fill(&self, _: u64) -> io::Result<()> {
+    fn fill(&self, _: u64, _: &dyn Fn() -> bool) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 

@@ -21,7 +21,7 @@ fn by_seed(seed: u64) -> impl FnMut(u32) -> u32 {
 fn prepared() -> (FakeDevice, FakeFile) {
     let device = FakeDevice::default();
     let file = device.create("x").unwrap();
-    file.fill(3 * SECTOR).unwrap();
+    file.fill(3 * SECTOR, &|| true).unwrap();
     device.sync_folder().unwrap();
     (device, file)
 }
@@ -209,9 +209,9 @@ fn a_full_disk_takes_what_it_has_room_for() {
     assert_eq!(file.len().unwrap(), 1546);
     file.write_at(&[2; 20], 1500).unwrap();
     let more = device.create("y").unwrap();
-    assert!(more.fill(1).is_err());
+    assert!(more.fill(1, &|| true).is_err());
     device.remove("x").unwrap();
-    more.fill(1).unwrap();
+    more.fill(1, &|| true).unwrap();
     device.set_capacity(None);
     more.write_at(&[1; 9999], 0).unwrap();
     assert_eq!(device.used(), 9999);
@@ -236,12 +236,12 @@ fn a_forgotten_sync_is_success_and_nothing_else() {
 fn a_filled_file_is_zeros_on_the_disk() {
     let (device, file) = prepared();
     file.write_at(&[1; 1536], 0).unwrap();
-    file.fill(1000).unwrap();
+    file.fill(1000, &|| true).unwrap();
     device.crash(&mut all);
     assert_eq!(device.contents("x").unwrap(), vec![0; 1000]);
     let file = device.open("x").unwrap();
     file.write_at(&[1; 1536], 0).unwrap();
-    file.fill(2000).unwrap();
+    file.fill(2000, &|| true).unwrap();
     device.crash(&mut none);
     assert_eq!(device.contents("x").unwrap(), vec![0; 2000]);
 }

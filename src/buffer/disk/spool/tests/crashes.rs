@@ -133,7 +133,7 @@ fn a_damaged_index_is_made_anew() {
 fn a_roll_without_its_header_leaves_a_spare() {
     let rig = Rig::new();
     let seq = rig.keep(1, 100);
-    rig.disk.create("0000000002.log").unwrap().fill(u64::from(options().segment_bytes)).unwrap();
+    rig.disk.create("0000000002.log").unwrap().fill(u64::from(options().segment_bytes), &|| true).unwrap();
     // And one whose header is of its former life.
     let first = rig.disk.contents("0000000001.log").unwrap();
     rig.disk.set_contents("0000000003.log", &first);

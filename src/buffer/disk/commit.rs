@@ -298,11 +298,17 @@ impl<D: Device> Spool<D> {
         if !piece.names.is_empty() {
             active.segment.file.write_at(&piece.names, u64::from(active.at))?;
         }
+        let end = base + last - first;
+        if last == batch.records.len() {
+            let whole = end.next_multiple_of(PAGE).min(self.options.segment_bytes as usize);
+            batch.records.resize(last + whole.saturating_sub(end), 0);
+            last = batch.records.len();
+        }
         let records = batch.records.get(first..last).unwrap_or_default();
         active.segment.file.write_at(records, base as u64)?;
         active.failed = false;
         done.bytes += (piece.names.len() + records.len()) as u64;
-        active.at = (base + records.len()) as u32;
+        active.at = end as u32;
         active.commits = commit;
         active.events += piece.events;
         active.names.defined(piece.defined, &mut rows, &self.names.read());
@@ -392,6 +398,9 @@ impl<D: Device> Spool<D> {
     }
 }
 
+/// A commit ends with zeros up to a page's end: of a page that is not in its cache, the kernel would first have to read
+/// what is behind the commit: what a former life of the file left there.
+const PAGE: usize = 4096;
 /// A commit's number has 24 bits.
 const MAX_COMMITS: u32 = 0x00ff_fffe;
 

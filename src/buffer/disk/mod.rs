@@ -52,7 +52,8 @@
 //!
 //! # The operations
 //! - *append*: a sequence number is given and the record encoded into the batch. Nothing is written yet.
-//! - *commit*: one write of the whole batch behind the last one, one `fdatasync`. Then senders are woken.
+//! - *commit*: one write of the whole batch behind the last one, with zeros up to the end of its last page (the next
+//!   commit writes over these), one `fdatasync`. Then senders are woken.
 //! - *roll*: where the batch does not fit, a spare becomes the next segment (header, rename, fsync of the folder). The
 //!   header is on the disk with the `fdatasync` of the first commit: before that nothing in the segment is promised.
 //! - *seal*: the index of a segment that was rolled away from is written, beside the writer.

@@ -18,6 +18,29 @@ fn what_is_appended_is_seen_when_it_is_committed() {
 }
 
 #[test]
+fn a_commit_ends_where_a_page_ends() {
+    let rig = Rig::new();
+    let first = rig.keep(1, 100);
+    let log = log_name(rig.spool.all().last().unwrap().number());
+    let mut before = rig.disk.contents(&log).unwrap();
+    before[2000..].fill(0xee);
+    rig.disk.set_contents(&log, &before);
+    let second = rig.append(2, 100);
+    let done = rig.commit();
+    let after = rig.disk.contents(&log).unwrap();
+    assert_eq!(after[..1024], before[..1024]);
+    assert!(after[2000..4096].iter().all(|byte| *byte == 0), "what a former life left there");
+    assert!(after[4096..].iter().all(|byte| *byte == 0xee), "no more than a page");
+    assert!(done.bytes > 2096, "what is written is counted: {done:?}");
+    let third = rig.keep(3, 100);
+    let rig = rig.killed();
+    assert_eq!(rig.told.seqs(), [first, second, third]);
+    for (n, seq) in [(1, first), (2, second), (3, third)] {
+        rig.reads(seq, n, 100);
+    }
+}
+
+#[test]
 fn a_batch_larger_than_a_segment_goes_to_several() {
     let rig = Rig::new();
     let seqs: Vec<u64> = (0..60).map(|n| rig.append(n, 900)).collect();

@@ -105,6 +105,7 @@ pub(in crate::buffer) mod inspect;
 mod lane;
 mod lanes;
 mod listing;
+mod load;
 mod lookup;
 mod mortician;
 mod ports;

@@ -1,9 +1,11 @@
 //! The one thread that appends, and its pace.
 //!
 //! A commit costs one `fdatasync`, whatever it holds: so many senders share one, and no sender waits for others that do
-//! not come. At once where nobody was answered within the last [`PACE`]; else when as many wait as were answered
-//! together lately, or [`PACE`] after the last sync ended, whichever comes first. Progress nobody waits for rides with
-//! the next commit; alone, it is written as soon as that costs nobody a wait, and synced within [`SYNC_WITHIN`].
+//! not come. At once where nobody was answered within the last moment; else when as many wait as were answered
+//! together lately, or when that moment after the last sync is over, whichever comes first. How long it is says
+//! [`Load`]: a sync takes processor time, which is there for the asking while there is some left, and an event's own time
+//! when there is none. Progress nobody waits for rides with the next commit; alone, it is written as soon as that costs
+//! nobody a wait, and synced within [`SYNC_WITHIN`].
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -15,12 +17,11 @@ use tokio::time::Instant;
 use super::batch::Batch;
 use super::buffer::Shared;
 use super::lanes::{Ready, Reserved};
+use super::load::Load;
 use super::ports::CommitFailed;
 use crate::buffer::handoff::KeepError;
 use crate::event::{Claim, DedupeKey, EventId};
 
-/// How long after a sync the next one waits for company.
-const PACE: Duration = Duration::from_millis(1);
 /// How long what was written for nobody's sake may wait for its sync.
 const SYNC_WITHIN: Duration = Duration::from_millis(50);
 /// How long a disk that failed is left alone before what must be written is tried again.
@@ -54,6 +55,7 @@ pub(super) struct Desk {
 /// The writer's memory from one commit to the next.
 struct Pace {
     last_sync: Instant,
+    load: Load,
     /// As many as were answered together lately, letting go of it slowly.
     company: usize,
     /// Since when something written waits for its sync.
@@ -65,8 +67,14 @@ struct Pace {
 
 /// Runs until the desk says stop and everything is written.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut pace =
-        Pace { last_sync: Instant::now(), company: 1, unsynced_since: None, not_before: None, spares: 0 };
+    let mut pace = Pace {
+        last_sync: Instant::now(),
+        load: Load::new(),
+        company: 1,
+        unsynced_since: None,
+        not_before: None,
+        spares: 0,
+    };
     while let Some(work) = wait(shared, &mut pace) {
         commit(shared, &mut pace, work);
     }
@@ -97,7 +105,7 @@ fn wait(shared: &Shared, pace: &mut Pace) -> Option<Work> {
         {
             Some(now)
         } else if wanted || notes > 0 {
-            Some(pace.last_sync + PACE)
+            Some(pace.last_sync + pace.load.pace())
         } else {
             pace.unsynced_since.map(|since| since + SYNC_WITHIN)
         };
@@ -116,7 +124,7 @@ fn wait(shared: &Shared, pace: &mut Pace) -> Option<Work> {
         }
         state.desk.wake_at = if pace.not_before.is_some() { usize::MAX } else { pace.company.max(1) };
         // Alone, the first of what comes wakes the writer, which then may find that it must wait for company.
-        if due.is_none() || pace.last_sync + PACE <= now {
+        if due.is_none() || pace.last_sync + pace.load.pace() <= now {
             state.desk.wake_at = 1;
         }
         state.desk.wake_on_note = due.is_none() || pace.unsynced_since.is_some();
@@ -135,6 +143,7 @@ fn commit(shared: &Arc<Shared>, pace: &mut Pace, work: Work) {
     let result = shared.spool.commit(batch, durable);
     let now = Instant::now();
     pace.last_sync = now;
+    pace.load.look(now);
     shared.metrics.spool_written(shared.spool.device.take_written());
     let spares = shared.spool.spares();
     if spares < std::mem::replace(&mut pace.spares, spares) {

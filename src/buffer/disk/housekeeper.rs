@@ -12,6 +12,8 @@ use super::ports::Live;
 
 /// How long it sleeps between two looks. The writer wakes it when it has taken a spare.
 const EVERY: Duration = Duration::from_millis(20);
+/// How much less of a busy processor it gets than the threads that answer.
+const NICE: i32 = 5;
 /// How often the dead letters are looked through for what is past `dead.retention`.
 const DEAD_EVERY: Duration = Duration::from_secs(60);
 /// How often it is announced what goes soon, and that they are nearly full.
@@ -27,6 +29,8 @@ pub(super) enum Call {
 
 /// Runs until a call says stop; `ready` hears of the first round, after which there is room. `told` damaged records were counted at the start.
 pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready: &SyncSender<()>) {
+    // Senders wait for the others; where it may not, it is no worse than they are.
+    let _ = rustix::process::nice(NICE);
     let mut dead_at = Instant::now();
     let mut corrupt = told;
     let mut announced: Option<Instant> = None;

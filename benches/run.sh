@@ -12,8 +12,11 @@ rounds=${1:-5}
 seconds=${BENCH_SECONDS:-4}
 connections=${BENCH_CONNECTIONS:-64}
 events=${BENCH_EVENTS:-150000}
+backlog=${BENCH_BACKLOG:-1000000}
+drain_rate=${BENCH_DRAIN_RATE:-10000}
 listen=127.0.0.1:18900
 app=127.0.0.1:18901
+metrics=127.0.0.1:18902
 secret=bench-secret
 
 if [ "$(nproc)" -lt 2 ]; then
@@ -38,6 +41,7 @@ results=target/results/bench-$(date -u +%Y%m%dT%H%M%SZ).jsonl
 work=$(mktemp -d)
 server=
 behind=
+made=0
 
 stop() { # PID: ends what this script started, and waits for it
     [ -n "$1" ] || return 0
@@ -100,7 +104,8 @@ hooklatch_config() { # ACK CONCURRENCY: a configuration with room for everything
 max_bytes  = "64GiB"'
     if [ "$1" = durable ]; then
         store='store = "disk"' room='max_bytes = "16GiB"'
-        rm -rf "$work/data"
+        # Removed at the end only: a disk that is told which blocks are free is busy with that during the next kind.
+        made=$((made + 1))
     fi
     cat >"$work/hooklatch.toml" <<TOML
 [server]
@@ -111,10 +116,13 @@ drain_timeout = "1s"
 [admin]
 listen = ""
 
+[metrics]
+listen = "$metrics"
+
 [buffer]
 $store
 $room
-path       = "$work/data"
+path       = "$work/data-$made"
 
 [dedupe]
 max_ids = 10000000
@@ -180,11 +188,15 @@ accept_round() {
     finish
     start_behind sink
     start_hooklatch durable 1
-    generate "hooklatch, accept, ack = durable" /github
+    generate "hooklatch, accept, ack = durable" /github --metrics "$metrics"
     finish
     start_behind sink
     start_hooklatch durable 1
-    connections=256 generate "hooklatch, accept, ack = durable, 256 connections" /github
+    connections=256 generate "hooklatch, accept, ack = durable, 256 connections" /github --metrics "$metrics"
+    finish
+    start_behind sink
+    start_hooklatch durable 1
+    generate "hooklatch, accept, ack = durable, small events" /github --metrics "$metrics" --body 64
     finish
     start_nginx 'return 200;'
     generate "nginx, return 200" /github
@@ -199,7 +211,6 @@ through_round() {
     start_hooklatch memory 64
     generate "hooklatch, end to end, ack = memory" /github --app "$app" --events "$events"
     finish
-    start_behind app
     start_hooklatch durable 64
     generate "hooklatch, end to end, ack = durable" /github --app "$app" --events "$events"
     finish
@@ -217,8 +228,14 @@ through_round() {
     finish
 }
 
-half_of_maximum() { # half of what hooklatch accepts, from the rounds so far
-    "$load" half "$results" "hooklatch, accept, ack = memory"
+drain_round() {
+    start_hooklatch durable 64
+    generate "hooklatch, a backlog of $backlog events" /github --app "$app" --backlog "$backlog" --rate "$drain_rate"
+    finish
+}
+
+half_of_maximum() { # ACK: half of what hooklatch accepts, from the rounds so far
+    "$load" half "$results" "hooklatch, accept, ack = $1"
 }
 
 latency_round() { # RATE
@@ -228,6 +245,14 @@ latency_round() { # RATE
     start_behind sink
     start_hooklatch memory 1
     generate "hooklatch, accept, ack = memory" /github --rate "$1"
+    finish
+}
+
+durable_latency_round() { # RATE
+    taskset -c 0 "$load" fdatasync "$work" >>"$results"
+    start_behind sink
+    start_hooklatch durable 1
+    generate "hooklatch, accept, ack = durable" /github --rate "$1"
     finish
 }
 
@@ -241,10 +266,16 @@ for round in $(seq "$rounds"); do
     accept_round
     through_round
 done
-rate=$(half_of_maximum)
+drain_round
+rate=$(half_of_maximum memory)
 for round in $(seq "$rounds"); do
     echo "latency at $rate/s, round $round of $rounds" >&2
     latency_round "$rate"
+done
+rate=$(half_of_maximum durable)
+for round in $(seq "$rounds"); do
+    echo "latency of what is durable at $rate/s, round $round of $rounds" >&2
+    durable_latency_round "$rate"
 done
 
 echo "$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(date -u +%F), $rounds rounds of $seconds s, $connections connections, 1 KiB bodies"

@@ -14,10 +14,11 @@ use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use serde_json::json;
 
-use super::app::{self, Counter};
+use super::app::{self, Counter, Held};
 use super::busy::{Busy, resident_kib};
 use super::http;
 use super::requests::Requests;
+use super::storage::Storage;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,6 +45,15 @@ pub struct Args {
     /// With `--app`: sends so many and waits until the app has them all
     #[arg(long)]
     events: Option<u64>,
+    /// With `--app` and `--rate`: before what is measured, so many are sent while the app does not answer
+    #[arg(long)]
+    backlog: Option<u64>,
+    /// Bytes of a body
+    #[arg(long, default_value_t = 1024)]
+    body: usize,
+    /// Where the measured process shows its metrics: what it asked of the disk
+    #[arg(long)]
+    metrics: Option<SocketAddr>,
     /// The measured process: how busy it was, and its memory
     #[arg(long)]
     pid: Option<u32>,
@@ -80,19 +90,21 @@ struct Generator {
     tally: Tally,
     /// No more than so many are sent.
     most: u64,
+    with_app: bool,
 }
 
 pub fn run(args: &Args) {
     let (address, path) = split(&args.url);
-    let delivered = Counter::default();
+    let (delivered, held) = (Counter::default(), Held::default());
     if let Some(listen) = args.app {
-        let counter = delivered.clone();
-        std::thread::spawn(move || app::serve(listen, &counter));
+        let (counter, held) = (delivered.clone(), held.clone());
+        std::thread::spawn(move || app::serve(listen, &counter, &held));
     }
     let mut generator = Generator::connect(address, path, args);
-    let line = match args.events {
-        Some(events) => generator.until_delivered(events, &delivered, args),
-        None => generator.for_a_while(&delivered, args),
+    let line = match (args.events, args.backlog) {
+        (Some(events), _) => generator.until_delivered(events, &delivered, args),
+        (None, Some(backlog)) => generator.drain(backlog, &delivered, &held, args),
+        (None, None) => generator.for_a_while(&delivered, args),
     };
     println!("{line}");
 }
@@ -108,7 +120,7 @@ impl Generator {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         let mut generator = Self {
             address,
-            requests: Requests::render(&address.to_string(), path),
+            requests: Requests::render(&address.to_string(), path, args.body),
             epoll,
             connections: Vec::new(),
             free: (0..args.connections).rev().collect(),
@@ -116,6 +128,7 @@ impl Generator {
             run: args.run,
             tally: Tally::default(),
             most: args.events.unwrap_or(u64::MAX),
+            with_app: args.app.is_some(),
         };
         for index in 0..args.connections {
             let stream = generator.open(index);
@@ -136,15 +149,42 @@ impl Generator {
     }
 
     fn for_a_while(&mut self, delivered: &Counter, args: &Args) -> serde_json::Value {
-        self.drive(Duration::from_secs_f64(args.warmup), args.rate, || false);
+        self.drive(Duration::from_secs_f64(args.warmup), args.rate, |_| false);
         self.tally = Tally { latencies_ns: Vec::with_capacity(4 << 20), ..Tally::default() };
+        let storage = args.metrics.map(Storage::of);
         let (busy, at_app) = (args.pid.map(Busy::of), delivered.get());
         let (own, begun) = (Busy::of(std::process::id()), Instant::now());
-        self.drive(Duration::from_secs_f64(args.seconds), args.rate, || false);
+        self.drive(Duration::from_secs_f64(args.seconds), args.rate, |_| false);
         let seconds = begun.elapsed().as_secs_f64();
         let at_app = delivered.get() - at_app;
         let busy = (busy.map(|busy| busy.share()), own.share());
-        self.line(args, seconds, busy, self.tally.answered as f64 / seconds, at_app)
+        let storage = storage.map(|before| before.since(self.tally.answered, self.requests.bytes));
+        let mut line = self.line(args, seconds, busy, self.tally.answered as f64 / seconds, at_app);
+        line["storage"] = storage.into();
+        line
+    }
+
+    /// How fast a backlog goes, from the moment on at which the app answers again, while others come at the rate.
+    fn drain(&mut self, backlog: u64, delivered: &Counter, held: &Held, args: &Args) -> serde_json::Value {
+        held.set(true);
+        self.most = backlog;
+        self.drive(Duration::from_secs(50), None, |all| all.tally.answered >= backlog);
+        assert_eq!((self.tally.answered, self.tally.non_2xx), (backlog, 0), "{:?}", self.tally.first_refusal);
+        self.most = u64::MAX;
+        self.tally = Tally { latencies_ns: Vec::with_capacity(4 << 20), ..Tally::default() };
+        let (busy, own) = (args.pid.map(Busy::of), Busy::of(std::process::id()));
+        let (begun, under_way) = (Instant::now(), args.connections as u64);
+        held.set(false);
+        let gone = |all: &Self| delivered.get() + under_way >= backlog + all.tally.answered;
+        self.drive(Duration::from_secs(100), args.rate, gone);
+        let seconds = begun.elapsed().as_secs_f64();
+        let (at_app, arrived) = (delivered.get(), self.tally.answered as f64 / seconds);
+        let busy = (busy.map(|busy| busy.share()), own.share());
+        let mut line = self.line(args, seconds, busy, at_app as f64 / seconds, at_app);
+        line["mode"] = "drain".into();
+        line["backlog"] = backlog.into();
+        line["arrived_per_second"] = arrived.into();
+        line
     }
 
     /// The whole way of `events`: from the first request to the last delivery.
@@ -152,7 +192,7 @@ impl Generator {
         let (busy, own) = (args.pid.map(Busy::of), Busy::of(std::process::id()));
         let begun = Instant::now();
         let most = Duration::from_secs_f64(args.seconds.max(60.0));
-        self.drive(most, None, || delivered.get() >= events);
+        self.drive(most, None, |_| delivered.get() >= events);
         let seconds = begun.elapsed().as_secs_f64();
         let at_app = delivered.get();
         let busy = (busy.map(|busy| busy.share()), own.share());
@@ -160,11 +200,11 @@ impl Generator {
     }
 
     /// Sends and receives for `how_long`, or until `done`.
-    fn drive(&mut self, how_long: Duration, rate: Option<f64>, done: impl Fn() -> bool) {
+    fn drive(&mut self, how_long: Duration, rate: Option<f64>, done: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         let mut due_count = 0_u64;
         let mut events = Vec::with_capacity(256);
-        while begun.elapsed() < how_long && !done() {
+        while begun.elapsed() < how_long && !done(self) {
             match rate {
                 None => {
                     while let Some(index) = self.take_free() {
@@ -180,8 +220,13 @@ impl Generator {
                     }
                 }
             }
-            // An open loop spins: it has a core of its own, and a timer would wake it late.
-            let wait = Timespec { tv_sec: 0, tv_nsec: if rate.is_some() { 0 } else { 10_000_000 } };
+            // An open loop spins: it has a core of its own, and a timer would wake it late. Not where the app runs there.
+            let nanos = match rate {
+                Some(_) if self.with_app => 100_000,
+                Some(_) => 0,
+                None => 10_000_000,
+            };
+            let wait = Timespec { tv_sec: 0, tv_nsec: nanos };
             self.poll(&mut events, &wait);
         }
         // What is under way is answered before the next phase begins, and belongs to this one.

@@ -8,6 +8,7 @@
 //! load app  127.0.0.1:9001                    # an app that answers 200
 //! load sink 127.0.0.1:9001                    # an app that takes a connection and never answers
 //! load generate http://127.0.0.1:9000/github --pid PID
+//! load fdatasync FOLDER                       # the disk's own
 //! load report FILE                            # the table
 //! ```
 //!
@@ -23,11 +24,13 @@
 
 mod app;
 mod busy;
+mod fdatasync;
 mod generate;
 mod http;
 mod reference;
 mod report;
 mod requests;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,6 +56,8 @@ enum Command {
     Sink { listen: SocketAddr },
     /// Sends signed events and prints what came of them as a line of JSON
     Generate(generate::Args),
+    /// How long the disk of FOLDER takes for an fdatasync into blocks that were written before
+    Fdatasync { folder: PathBuf },
     /// Makes a table of a file of such lines
     Report { file: PathBuf },
     /// Half of the median rate that such a file holds of NAME
@@ -65,13 +70,14 @@ fn main() {
         Command::Pass { listen, app } => reference::pass(listen, app),
         Command::App { listen } => {
             end_by_itself();
-            app::serve(listen, &app::Counter::default());
+            app::serve(listen, &app::Counter::default(), &app::Held::default());
         }
         Command::Sink { listen } => {
             end_by_itself();
             app::sink(listen);
         }
         Command::Generate(args) => generate::run(&args),
+        Command::Fdatasync { folder } => fdatasync::run(&folder),
         Command::Report { file } => report::print(&file),
         Command::Half { file, name } => report::half(&file, &name),
     }

@@ -16,11 +16,16 @@ pub fn print(file: &Path) {
     let mut throughput = Lines::new();
     let mut latency = Lines::new();
     let mut order: Vec<String> = Vec::new();
+    let mut probes: Vec<f64> = Vec::new();
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         let name = line["name"].as_str().unwrap().to_owned();
         if let Some(resident) = line["idle_resident_kib"].as_u64() {
             println!("idle, {name}: {:.1} MiB resident\n", resident as f64 / 1024.0);
+            continue;
+        }
+        if let Some(p50) = line.pointer("/fdatasync_us/p50").and_then(Value::as_f64) {
+            probes.push(p50);
             continue;
         }
         if !order.contains(&name) {
@@ -30,7 +35,33 @@ pub fn print(file: &Path) {
         group.entry(name).or_default().push(line);
     }
     print_throughput(&order, &throughput);
-    print_latency(&order, &latency);
+    probes.sort_unstable_by(f64::total_cmp);
+    let probe = probes.get(probes.len() / 2).copied();
+    if let Some(probe) = probe {
+        println!("fdatasync of 4 KiB into blocks that were written before: {probe:.0} µs (median)\n");
+    }
+    print_storage(&order, &throughput);
+    print_latency(&order, &latency, probe);
+}
+
+/// What the disk was asked for, and how a backlog went.
+fn print_storage(order: &[String], lines: &Lines) {
+    for name in order {
+        let Some(group) = lines.get(name) else { continue };
+        let figure = |pointer| median(group, pointer);
+        if let (Some(syncs), Some(company)) =
+            (figure("/storage/fsyncs_per_second"), figure("/storage/events_per_fsync"))
+            && let (Some(bytes), Some(sent)) =
+                (figure("/storage/bytes_per_event"), figure("/storage/bytes_sent"))
+        {
+            println!(
+                "{name}: {syncs:.0} fsyncs/s of {company:.1} events; {bytes:.0} bytes written an event, of {sent:.0} sent\n"
+            );
+        }
+        if let (Some(gone), Some(came)) = (figure("/per_second"), figure("/arrived_per_second")) {
+            println!("{name}: {gone:.0}/s went while {came:.0}/s came: {:.1} ×\n", gone / came);
+        }
+    }
 }
 
 /// Half of the median rate of `name`: where latencies are measured.
@@ -77,21 +108,25 @@ fn print_throughput(order: &[String], lines: &Lines) {
     println!();
 }
 
-fn print_latency(order: &[String], lines: &Lines) {
+fn print_latency(order: &[String], lines: &Lines, probe: Option<f64>) {
     if lines.is_empty() {
         return;
     }
     let p99 = |name: &str| lines.get(name).and_then(|lines| median(lines, "/latency_us/p99"));
-    println!("| at a given rate | requests/s | p50 µs | p99 µs | p99.9 µs | p99 × bare | not 2xx |");
-    println!("|---|---:|---:|---:|---:|---:|---:|");
+    println!(
+        "| at a given rate | requests/s | p50 µs | p99 µs | p99.9 µs | p99 × bare | p99 × fdatasync | not 2xx |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
     for name in order {
         let Some(group) = lines.get(name) else { continue };
         let figure =
             |pointer| median(group, pointer).map_or_else(|| "–".to_owned(), |figure| format!("{figure:.0}"));
         let ratio = p99(name).zip(p99(BARE)).map_or_else(|| "–".to_owned(), |(a, b)| format!("{:.2}", a / b));
+        let synced = name.contains("durable").then(|| p99(name).zip(probe)).flatten();
+        let synced = synced.map_or_else(|| "–".to_owned(), |(p99, probe)| format!("{:.1}", p99 / probe));
         let refused: u64 = group.iter().filter_map(|line| line["non_2xx"].as_u64()).sum();
         println!(
-            "| {name} | {} | {} | {} | {} | {ratio} | {refused} |",
+            "| {name} | {} | {} | {} | {} | {ratio} | {synced} | {refused} |",
             figure("/per_second"),
             figure("/latency_us/p50"),
             figure("/latency_us/p99"),

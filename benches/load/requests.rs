@@ -7,7 +7,6 @@ use sha2::Sha256;
 pub const SECRET: &str = "bench-secret";
 /// So many different bodies, each with its own signature: more than a processor's caches hold.
 const VARIANTS: u64 = 4096;
-const BODY: usize = 1024;
 /// Digits of an id, at its place in the head.
 const ID_DIGITS: usize = 16;
 
@@ -16,14 +15,17 @@ const ID_DIGITS: usize = 16;
 pub struct Requests {
     rendered: Vec<Vec<u8>>,
     id_at: usize,
+    /// How many bytes of a request are headers and body.
+    pub bytes: usize,
 }
 
 impl Requests {
-    /// For `POST path` on `host`.
-    pub fn render(host: &str, path: &str) -> Self {
-        let rendered: Vec<_> = (0..VARIANTS).map(|variant| render(host, path, variant)).collect();
+    /// For `POST path` on `host`, with bodies of so many bytes (some more where that is less than they need).
+    pub fn render(host: &str, path: &str, body: usize) -> Self {
+        let rendered: Vec<_> = (0..VARIANTS).map(|variant| render(host, path, body, variant)).collect();
         let id_at = position(&rendered[0], b"X-GitHub-Delivery: bench-") + b"X-GitHub-Delivery: bench-".len();
-        Self { rendered, id_at }
+        let bytes = rendered[0].len() - position(&rendered[0], b"\r\n") - 2;
+        Self { rendered, id_at, bytes }
     }
 
     /// Writes the request numbered `number` over `buffer`.
@@ -43,9 +45,9 @@ fn position(bytes: &[u8], part: &[u8]) -> usize {
     bytes.windows(part.len()).position(|window| window == part).unwrap()
 }
 
-fn render(host: &str, path: &str, variant: u64) -> Vec<u8> {
+fn render(host: &str, path: &str, size: usize, variant: u64) -> Vec<u8> {
     let mut body = format!("{{\"ref\":\"refs/heads/main\",\"variant\":{variant},\"padding\":\"");
-    while body.len() < BODY - 2 {
+    while body.len() + 2 < size {
         body.push(char::from(b'a' + ((body.len() as u64 * 31 + variant) % 26) as u8));
     }
     body.push_str("\"}");

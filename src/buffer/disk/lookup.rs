@@ -24,20 +24,29 @@ const RUN: u32 = 256 * 1024;
 /// What the tables of places that were used last may take in memory.
 const CACHED: usize = 8 * 1024 * 1024;
 
+/// So few events of one segment are found by a page of its index each, where the whole table is not at hand: a lane's
+/// events may lie far apart, and the table is a hundred pages.
+const FEW: usize = 16;
+
 /// The tables of places that were used last.
 #[derive(Debug, Default)]
 pub(super) struct OffsetsCache(Mutex<VecDeque<(u32, Arc<Offsets>)>>);
 
 impl OffsetsCache {
+    /// The table of the segment `number`, where it is at hand.
+    fn cached(&self, number: u32) -> Option<Arc<Offsets>> {
+        let mut cached = self.0.lock();
+        let at = cached.iter().position(|(cached, _)| *cached == number)?;
+        let found = cached.remove(at)?;
+        cached.push_front(found.clone());
+        Some(found.1)
+    }
+
     fn get<D: Device>(&self, segment: &Segment<D>) -> Result<Arc<Offsets>, IndexError> {
         let number = segment.number();
-        let mut cached = self.0.lock();
-        let at = cached.iter().position(|(cached, _)| *cached == number);
-        if let Some(found) = at.and_then(|at| cached.remove(at)) {
-            cached.push_front(found.clone());
-            return Ok(found.1);
+        if let Some(found) = self.cached(number) {
+            return Ok(found);
         }
-        drop(cached);
         let offsets = Arc::new(segment.offsets()?);
         let mut cached = self.0.lock();
         cached.push_front((number, Arc::clone(&offsets)));
@@ -81,23 +90,42 @@ impl<D: Device> Holders<D> {
 impl<D: Device> Spool<D> {
     /// Where the record of `seq` is in `segment`, if it is there; an error where that cannot be known now.
     pub(super) fn place_in(&self, segment: &Segment<D>, seq: u64) -> Result<Option<(u32, u32)>, Unreadable> {
+        self.place_of(segment, seq, false)
+    }
+
+    /// `few`: not many more of this segment will be asked for.
+    fn place_of(&self, segment: &Segment<D>, seq: u64, few: bool) -> Result<Option<(u32, u32)>, Unreadable> {
         if !segment.spans(seq) {
             return Ok(None);
         }
-        match segment.place_in_memory(seq) {
-            Ok(place) => Ok(place),
-            Err(()) => match self.offsets.get(segment) {
-                Ok(offsets) => Ok(offsets.get(seq)),
-                Err(error) => Err(self.unreadable(segment, error)),
-            },
+        if let Ok(place) = segment.place_in_memory(seq) {
+            return Ok(place);
         }
+        if few && self.offsets.cached(segment.number()).is_none() {
+            match segment.place_by_page(seq) {
+                Ok(Some(place)) => return Ok(place),
+                Ok(None) => {}
+                Err(error) => return Err(self.unreadable(segment, error)),
+            }
+        }
+        let offsets = self.offsets.get(segment).map_err(|error| self.unreadable(segment, error))?;
+        Ok(offsets.get(seq))
     }
 
-    fn place(&self, seq: u64, near: Option<&Arc<Segment<D>>>) -> Result<Option<Place<D>>, Unreadable> {
+    /// Where `seq` is, one of `all`, which are asked for together.
+    fn place(
+        &self,
+        seq: u64,
+        all: &[u64],
+        near: Option<&Arc<Segment<D>>>,
+    ) -> Result<Option<Place<D>>, Unreadable> {
         let spanning = self.spanning(seq);
         let mut failed = None;
         for segment in near.into_iter().chain(&spanning) {
-            match self.place_in(segment, seq) {
+            let summary = segment.summary();
+            let until = |end: u64| all.partition_point(|seq| *seq < end);
+            let here = until(summary.last_seq.saturating_add(1)).saturating_sub(until(summary.first_seq));
+            match self.place_of(segment, seq, here <= FEW) {
                 Ok(Some((offset, len))) => {
                     return Ok(Some(Place { segment: Arc::clone(segment), offset, len }));
                 }
@@ -158,7 +186,7 @@ impl<D: Device> Spool<D> {
                 break;
             }
             let near = run.last().map(|(_, place)| Arc::clone(&place.segment));
-            let place = self.place(*seq, near.as_ref());
+            let place = self.place(*seq, seqs, near.as_ref());
             if !place.as_ref().is_ok_and(|place| place.as_ref().is_some_and(|place| joins(&run, place))) {
                 self.read_run(&mut run, &mut reads);
             }

@@ -279,6 +279,14 @@ impl<D: Device> Segment<D> {
         }
     }
 
+    /// See [`Index::place`].
+    pub fn place_by_page(&self, seq: u64) -> Result<Option<Option<(u32, u32)>>, IndexError> {
+        match &self.state.read().form {
+            Form::Open(_) => Ok(None),
+            Form::Indexed(index) => index.place(seq),
+        }
+    }
+
     /// All rows, with their own numbers of sources.
     pub fn rows(&self) -> Result<Vec<Row>, IndexError> {
         match &self.state.read().form {

@@ -56,6 +56,7 @@ struct State {
     sites: BTreeSet<Site>,
     forgotten_sites: Vec<Site>,
     calls: BTreeMap<Op, u64>,
+    bytes_read: u64,
     seed: u64,
 }
 
@@ -288,6 +289,11 @@ impl FakeDevice {
         self.0.lock().calls.get(&op).copied().unwrap_or(0)
     }
 
+    /// How many bytes were read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.0.lock().bytes_read
+    }
+
     /// What stands in a file, as reads see it.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.0.lock();
@@ -409,6 +415,7 @@ impl DeviceFile for FakeFile {
             let there = written.get(at as usize..).unwrap_or_default();
             let read = there.len().min(buffer.len());
             buffer[..read].copy_from_slice(&there[..read]);
+            state.bytes_read += read as u64;
             Ok(read)
         })
     }

@@ -115,6 +115,26 @@ impl<F: DeviceFile> Index<F> {
         })
     }
 
+    /// Where the record of `seq` begins, and how long it is, read from one page; `None` where the numbers have gaps and
+    /// all of them must be read for it.
+    pub fn place(&self, seq: u64) -> Result<Option<Option<(u32, u32)>>, IndexError> {
+        let Section { len, .. } = self.sections.get(Kind::Places);
+        if self.sections.get(Kind::Seqs).len > 0 {
+            return Ok(None);
+        }
+        if u64::from(len) != 8 * u64::from(self.header.count) {
+            return Err(IndexError::Damaged);
+        }
+        let since =
+            seq.checked_sub(self.header.first_seq).filter(|slot| *slot < u64::from(self.header.count));
+        let Some(slot) = since else { return Ok(Some(None)) };
+        let at = slot as usize * 8;
+        let place = self.part(Kind::Places, at, at + 8)?;
+        let mut place = Fields(&place);
+        let place = place.u32().zip(place.u32()).ok_or(IndexError::Damaged)?;
+        Ok(Some(Some(place)))
+    }
+
     /// The events whose provider's id has this hash, ascending.
     pub fn seqs_of_id(&self, id_hash: u32) -> Result<Vec<u64>, IndexError> {
         let slots = self.slots_of_id(id_hash)?;

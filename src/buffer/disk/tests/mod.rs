@@ -4,3 +4,4 @@ mod flips;
 mod model;
 mod oracle;
 mod restart;
+mod scale;

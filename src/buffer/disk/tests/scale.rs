@@ -1,0 +1,119 @@
+//! What a start and a refill read does not grow with the bodies that lie there.
+
+use super::oracle::{self, Found};
+use crate::buffer::disk::device::{Device, FakeDevice};
+use crate::buffer::disk::ports::{Live, Read, SharedNames, SpoolOptions};
+use crate::buffer::disk::source::Source;
+use crate::buffer::disk::spool::Spool;
+use crate::clock::Millis;
+use crate::event::DedupeKey;
+use std::time::Duration;
+
+const NOW: Millis = Millis(1_768_473_000_000);
+const LANES: u64 = 100;
+
+fn options() -> SpoolOptions {
+    SpoolOptions {
+        segment_bytes: 1 << 20,
+        max_segments: 40,
+        max_events_per_segment: 1 << 17,
+        spares: 2,
+        retention: Duration::from_secs(1000),
+        remembered_ids: 1_000_000,
+        remembered_for: Duration::from_secs(1000),
+    }
+}
+
+/// All events wait.
+struct All;
+
+impl Live for All {
+    fn pending(&self, from: u64, to: u64) -> Vec<u64> {
+        (from..=to).collect()
+    }
+
+    fn pending_count(&self, from: u64, to: u64) -> u64 {
+        to - from + 1
+    }
+
+    fn is_pending(&self, _: u64, _: u32) -> bool {
+        true
+    }
+
+    fn waiting_in(&self, _: u32) -> Vec<(u64, u32, u32)> {
+        Vec::new()
+    }
+}
+
+/// A folder of 16 MiB: 5,000 events of 3 KiB for a hundred destinations in turn, and a tail without an index.
+fn folder() -> FakeDevice {
+    let device = FakeDevice::default();
+    let names = SharedNames::default();
+    let told = &mut Found::default();
+    let spool = Spool::open(device.clone(), options(), names.clone(), NOW, told).unwrap();
+    let sources: Vec<u32> = (0..LANES)
+        .map(|lane| {
+            let lanes = [names.write().lane(&format!("lane-{lane}"))].into();
+            names.write().source(Source { route: "github".into(), provider: None, lanes })
+        })
+        .collect();
+    for n in 0..5000 {
+        let event = oracle::event(n, 3000, NOW, false);
+        let source = sources[(n % LANES) as usize];
+        spool.append(&event, source, Some(DedupeKey(u128::from(n) + 1)), false);
+        if n % 50 == 49 {
+            spool.commit(spool.take(), true).unwrap();
+            spool.maintain(&All, NOW, &|| true);
+        }
+    }
+    drop(spool);
+    device.kill();
+    device
+}
+
+fn open(device: &FakeDevice) -> (Spool<FakeDevice>, Found) {
+    let mut found = Found::default();
+    let spool = Spool::open(device.clone(), options(), SharedNames::default(), NOW, &mut found).unwrap();
+    (spool, found)
+}
+
+#[test]
+fn a_start_reads_indexes_and_one_tail() {
+    let device = folder();
+    let files = device.list().unwrap();
+    let len =
+        |end: &str| files.iter().filter(|(name, _)| name.ends_with(end)).map(|(_, len)| len).sum::<u64>();
+    let indexes = files.iter().filter(|(name, _)| name.ends_with(".idx")).count() as u64;
+    let (logs, spares) = (files.iter().filter(|(name, _)| name.ends_with(".log")), "spare");
+    let segments = logs.filter(|(name, _)| !name.starts_with(spares)).count() as u64;
+    assert_eq!((indexes, segments), (15, 16), "all but the last are indexed");
+    assert!(len(".idx") * 20 < 15 << 20, "indexes are small");
+    let before = device.bytes_read();
+    let (_, found) = open(&device);
+    let read = device.bytes_read() - before;
+    assert_eq!((found.events.len(), found.ids.len()), (5000, 5000));
+    // An index is read for what it knows, and again for events, progress and ids: so nothing of it stays in memory.
+    let asked = 4 * len(".idx") + (1 << 20) + segments * 4096;
+    assert!(read <= asked, "{read} bytes read, {asked} asked");
+}
+
+#[test]
+fn a_refill_reads_what_it_brings() {
+    let device = folder();
+    let (spool, found) = open(&device);
+    // One destination's events, a hundred places from each other.
+    let wanted: Vec<u64> = found.events.iter().map(|(seq, ..)| *seq).skip(7).step_by(100).collect();
+    let before = device.bytes_read();
+    let mut bytes = 0;
+    for (_, read) in spool.read_many(&wanted, usize::MAX) {
+        match read {
+            Read::Event { weight, .. } => bytes += u64::from(weight),
+            other => panic!("{other:?}"),
+        }
+    }
+    let read = device.bytes_read() - before;
+    assert!(bytes > 50 * 3000);
+    // A page of an index for each event, that of its bytes besides.
+    let asked = bytes + wanted.len() as u64 * 4096;
+    assert!(read <= asked, "{read} bytes read for {bytes}, {asked} asked");
+}

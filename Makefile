@@ -69,6 +69,11 @@ deny: ## licences, banned versions, sources and, where the database can be had, 
 bench: build ## the whole process against its references, one core each
 	@benches/run.sh
 
+.PHONY: scale
+scale: deps-build ## starts, memory and refills beside a backlog of 10 GiB and 10 M events (an hour, 30 GB below target/)
+	@$(CARGO) build --release --locked --example scale
+	@target/release/examples/scale target/scale
+
 .PHONY: install
 install: build ## the binary to /usr/local/bin, the units to /etc/systemd/system, a configuration where there is none
 	$(SUDO) install -m 0755 $(BIN) /usr/local/bin/hooklatch

@@ -70,7 +70,7 @@ bench: build ## the whole process against its references, one core each
 	@benches/run.sh
 
 .PHONY: scale
-scale: deps-build ## starts, memory and refills beside a backlog of 10 GiB and 10 M events (an hour, 30 GB below target/)
+scale: deps-build ## starts, memory and refills beside a backlog of 10 GiB and 10 M events (long; 30 GB below target/)
 	@$(CARGO) build --release --locked --example scale
 	@target/release/examples/scale target/scale
 

@@ -166,6 +166,9 @@ impl<D: Device> Recovery<'_, D> {
         for (_, count, number, stands) in files {
             let skipped = surplus.min(count);
             surplus -= skipped;
+            if stands && skipped == count {
+                continue; // none of its ids is told, and its numbers were
+            }
             let (rows, ids) = if stands { self.ids_of(number) } else { self.ids_in(&ids_name(number)) };
             highest = rows.last().map_or(highest, |row| highest.max(row.seq));
             let mut all: Vec<(DedupeKey, EventId, Millis)> =

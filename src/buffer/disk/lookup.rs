@@ -176,13 +176,14 @@ impl<D: Device> Spool<D> {
         self.read_many(&[seq], usize::MAX).pop().map_or(Read::Gone, |(_, read)| read)
     }
 
-    /// The events `seqs`, which ascend; neighbours in one go. It ends early when `max_bytes` of records were read.
+    /// The events `seqs`, which ascend; neighbours in one go. It ends early when `max_bytes` of records were read,
+    /// but never before the first.
     pub fn read_many(&self, seqs: &[u64], max_bytes: usize) -> Vec<(u64, Read)> {
         let mut reads: Vec<(u64, Read)> = Vec::with_capacity(seqs.len());
         let mut run: Vec<(u64, Place<D>)> = Vec::new();
         let mut bytes = 0usize;
         for seq in seqs {
-            if bytes >= max_bytes {
+            if bytes >= max_bytes.max(1) {
                 break;
             }
             let near = run.last().map(|(_, place)| Arc::clone(&place.segment));

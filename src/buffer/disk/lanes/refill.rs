@@ -34,7 +34,8 @@ impl Lanes {
         };
         let room = lane.fresh() == 0 || wanted.max_bytes > 0;
         if lane.reading == 0 && room {
-            wanted.fresh = lane.backlog.take_first(limits.window_events.saturating_sub(lane.fresh()));
+            let most = limits.window_events.saturating_sub(lane.fresh());
+            wanted.fresh = lane.backlog.take_first(if wanted.max_bytes == 0 { 1 } else { most });
             lane.reading = wanted.fresh.len();
             for seq in &wanted.fresh {
                 lane.near.insert(*seq, Near { stand: Stand::Reading, made: 0, step: None, ready: None });

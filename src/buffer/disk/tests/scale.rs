@@ -117,3 +117,15 @@ fn a_refill_reads_what_it_brings() {
     let asked = bytes + wanted.len() as u64 * 4096;
     assert!(read <= asked, "{read} bytes read for {bytes}, {asked} asked");
 }
+
+#[test]
+fn however_little_is_asked_for_one_event_is_read() {
+    let device = folder();
+    let (spool, found) = open(&device);
+    let wanted: Vec<u64> = found.events.iter().map(|(seq, ..)| *seq).take(9).collect();
+    // A destination whose window is empty while those of the others are full: it would never get its first.
+    for most in [0, 1] {
+        let reads = spool.read_many(&wanted, most);
+        assert!(matches!(reads.as_slice(), [(_, Read::Event { .. })]), "{most}: {} read", reads.len());
+    }
+}

@@ -54,7 +54,7 @@ fn a_window_is_bounded_in_bytes_and_so_are_all_together_but_one_event_always_fit
     assert_eq!(take(&mut lanes, 39, 9).len(), 1);
     let wanted = refill(&mut lanes, 39, Millis(0), 200 << 10);
     assert_eq!(wanted.max_bytes, 0, "but always one, whatever the others hold");
-    assert!(!wanted.fresh.is_empty());
+    assert_eq!(wanted.fresh.len(), 1);
     configure(&mut lanes, 20..40);
     check(&lanes);
     assert_eq!(lanes.figures(1).backlog, 8, "who left the configuration holds nothing in memory");

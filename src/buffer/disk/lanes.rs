@@ -50,6 +50,10 @@ struct Limits {
     windows_bytes: u64,
 }
 
+/// What an event in a window takes in memory beside its bytes, about: its place, its parts on the heap. Of small events
+/// it is the larger part.
+const BESIDE: u64 = 768;
+
 const LIMITS: Limits = Limits { window_events: 256, window_bytes: 1 << 20, windows_bytes: 32 << 20 };
 
 /// An event in memory, on its way to a destination.
@@ -70,6 +74,11 @@ pub(in crate::buffer) struct Ready {
 }
 
 impl Ready {
+    /// What it takes in memory.
+    fn in_memory(&self) -> u64 {
+        u64::from(self.weight) + BESIDE
+    }
+
     /// Remembers an attempt that ended.
     pub fn record(&mut self, attempt: Attempt) {
         if self.attempts.len() >= MAX_ATTEMPTS_KEPT {
@@ -146,7 +155,7 @@ pub(in crate::buffer) struct Lanes {
     /// How many bytes of passed events may wait in one lane.
     express_bytes: u64,
     room: Arc<RetryRoom>,
-    /// Bytes in all windows.
+    /// Bytes in all windows, with what each event takes beside its own.
     windows: u64,
     limits: Limits,
     /// What recovery found of retries, until [`Lanes::restored`].

@@ -52,8 +52,8 @@ impl Lanes {
                 lane.shared.insert(ready.seq);
             }
             lane.pending_bytes += u64::from(weight);
-            if lane.has_room(windows, u64::from(weight), limits) {
-                self.windows += u64::from(weight);
+            if lane.has_room(windows, ready.in_memory(), limits) {
+                self.windows += ready.in_memory();
                 lane.push_window(ready.clone());
             } else {
                 lane.backlog.insert(ready.seq);
@@ -124,20 +124,20 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Whether a fresh event may go straight into the window, where all windows hold `windows` bytes.
-    fn has_room(&self, windows: u64, weight: u64, limits: Limits) -> bool {
+    /// Whether a fresh event of `bytes` may go straight into the window, where all windows hold `windows` bytes.
+    fn has_room(&self, windows: u64, bytes: u64, limits: Limits) -> bool {
         if !self.backlog.is_empty() || self.reading > 0 {
             return false;
         }
         self.fresh() == 0
             || (self.fresh() < limits.window_events
-                && self.fresh_bytes + weight <= limits.window_bytes
-                && windows + weight <= limits.windows_bytes)
+                && self.fresh_bytes + bytes <= limits.window_bytes
+                && windows + bytes <= limits.windows_bytes)
     }
 
     /// A fresh event at the end of the window.
     pub(super) fn push_window(&mut self, ready: Ready) {
-        self.fresh_bytes += u64::from(ready.weight);
+        self.fresh_bytes += ready.in_memory();
         self.window.push_back(ready.seq);
         let seq = ready.seq;
         self.near.insert(seq, Near { stand: Stand::Window, made: 0, step: None, ready: Some(ready) });

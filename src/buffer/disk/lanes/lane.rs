@@ -138,7 +138,7 @@ impl Lane {
             return Some(0);
         }
         let near = self.near.remove(&seq)?;
-        let bytes = near.ready.as_ref().map_or(0, |ready| u64::from(ready.weight));
+        let bytes = near.ready.as_ref().map_or(0, Ready::in_memory);
         match near.stand {
             Stand::Window => self.window.retain(|other| *other != seq),
             Stand::Returned => drop(self.returned.remove(&seq)),

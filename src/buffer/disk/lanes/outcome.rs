@@ -136,7 +136,7 @@ impl Lanes {
     pub fn put_back(&mut self, lane: u32, id: EventId) -> bool {
         let Some(lane) = self.lanes.get_mut(lane as usize) else { return false };
         let Some((seq, near)) = lane.land(id, Stand::Returned) else { return false };
-        let bytes = near.ready.as_ref().map_or(0, |ready| u64::from(ready.weight));
+        let bytes = near.ready.as_ref().map_or(0, Ready::in_memory);
         lane.returned.insert(seq);
         lane.fresh_bytes += bytes;
         self.windows += bytes;
@@ -174,7 +174,7 @@ impl Lane {
         self.in_flight.insert(ready.id, seq);
         let delivery =
             Delivery { event: Arc::clone(&ready.event), attempt: near.made.saturating_add(1), express: None };
-        Ok((delivery, u64::from(ready.weight)))
+        Ok((delivery, ready.in_memory()))
     }
 
     /// Nowhere in this lane: it waits now.

@@ -34,8 +34,9 @@ impl Lanes {
         };
         let room = lane.fresh() == 0 || wanted.max_bytes > 0;
         if lane.reading == 0 && room {
-            let most = limits.window_events.saturating_sub(lane.fresh());
-            wanted.fresh = lane.backlog.take_first(if wanted.max_bytes == 0 { 1 } else { most });
+            let most = usize::try_from(wanted.max_bytes / BESIDE).unwrap_or(usize::MAX).max(1);
+            wanted.fresh =
+                lane.backlog.take_first(limits.window_events.saturating_sub(lane.fresh()).min(most));
             lane.reading = wanted.fresh.len();
             for seq in &wanted.fresh {
                 lane.near.insert(*seq, Near { stand: Stand::Reading, made: 0, step: None, ready: None });
@@ -72,7 +73,7 @@ impl Lanes {
             let Some(near) = lane.near.get_mut(&ready.seq) else { continue };
             let Stand::ReadingRetry(due) = near.stand else { continue };
             lane.reading_retries -= 1;
-            lane.due_bytes += u64::from(ready.weight);
+            lane.due_bytes += ready.in_memory();
             lane.due.insert((due, ready.seq));
             (near.stand, near.made, near.ready) = (Stand::Ready(due), made, Some(ready));
         }

@@ -107,7 +107,7 @@ fn check(lanes: &Lanes) {
         assert_eq!(standing(|s| matches!(s, Stand::ReadingRetry(_))).len(), lane.reading_retries);
         let bytes = |wanted: fn(Stand) -> bool| {
             let these = lane.near.values().filter(move |near| wanted(near.stand));
-            these.map(|near| u64::from(near.ready.as_ref().unwrap().weight)).sum::<u64>()
+            these.map(|near| near.ready.as_ref().unwrap().in_memory()).sum::<u64>()
         };
         assert_eq!(bytes(|s| matches!(s, Stand::Window | Stand::Returned)), lane.fresh_bytes);
         assert_eq!(bytes(|s| matches!(s, Stand::Ready(_))), lane.due_bytes);

@@ -11,7 +11,8 @@ use crate::buffer::handoff::DeadReason;
 
 const COUNT: u32 = 3;
 const BOUND: Amount = Amount { events: 60, bytes: 60_000 };
-const SMALL: Limits = Limits { window_events: 6, window_bytes: 4000, windows_bytes: 8000 };
+const SMALL: Limits =
+    Limits { window_events: 6, window_bytes: 4000 + 6 * BESIDE, windows_bytes: 8000 + 12 * BESIDE };
 
 #[derive(Clone, Debug)]
 enum Op {

@@ -61,7 +61,7 @@ fn open(folder: &Path, lanes: u64, max_bytes: u64, what: &[&str]) -> Figures {
     args.extend(what.iter().map(|what| (*what).to_owned()));
     let told = again("open", folder, &args);
     told.lines()
-        .filter_map(|line| Some(line.split_once(' ')?))
+        .filter_map(|line| line.split_once(' '))
         .map(|(a, b)| (a.into(), b.parse().unwrap()))
         .collect()
 }

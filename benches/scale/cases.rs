@@ -12,9 +12,10 @@ const RECORD: u64 = 1180;
 const ROUNDS: usize = 3;
 
 type Figures = BTreeMap<String, u64>;
+type Case = fn(&Path);
 
 pub fn run(folder: &Path, cases: &[&str]) {
-    let all: [(&str, fn(&Path)); 5] = [
+    let all: [(&str, Case); 5] = [
         ("start-1", |folder| start(folder, 1, 2_000)),
         ("start-10", |folder| start(folder, 10, 10_000)),
         ("pending", pending),

@@ -144,6 +144,9 @@ impl<D: Device> Spool<D> {
                 match self.make_spare() {
                     Ok(true) => {
                         round.done.created += 1;
+                        // Where spares go as fast as they are made, this loop is long: a start after a kill would have to
+                        // scan every segment that was left meanwhile.
+                        round.done.sealed += self.seal_all();
                         continue;
                     }
                     Ok(false) => {}

@@ -37,7 +37,17 @@ pub(in crate::buffer) enum Op {
 ///
 /// Where it has a choice, it asks a `choose`: a function from `n` to a number below `n`.
 #[derive(Clone, Debug, Default)]
-pub(in crate::buffer) struct FakeDevice(Arc<Mutex<State>>);
+pub(in crate::buffer) struct FakeDevice(Arc<Mutex<State>>, Arc<Mutex<BeforeFill>>);
+
+/// Called before a file is filled, where a test wants something to happen meanwhile.
+#[derive(Default)]
+struct BeforeFill(Option<Box<dyn FnMut() + Send>>);
+
+impl std::fmt::Debug for BeforeFill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BeforeFill")
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -252,6 +262,11 @@ impl FakeDevice {
         self.0.lock().faults.clear();
     }
 
+    /// Calls `run` before each file that is filled.
+    pub fn before_fill(&self, run: impl FnMut() + Send + 'static) {
+        self.1.lock().0 = Some(Box::new(run));
+    }
+
     /// From which the lengths of what failed writes leave are derived.
     pub fn seed(&self, seed: u64) {
         self.0.lock().seed = seed;
@@ -431,6 +446,9 @@ impl DeviceFile for FakeFile {
     }
 
     fn fill(&self, len: u64, _: &dyn Fn() -> bool) -> io::Result<()> {
+        if let Some(run) = &mut self.device.1.lock().0 {
+            run();
+        }
         self.with(|state| state.fill(self.file, len))
     }
 

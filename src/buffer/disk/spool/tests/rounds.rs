@@ -387,3 +387,32 @@ fn segments_of_which_no_two_fit_into_one_are_merged_all_the_same() {
         rig.reads(*seq, *n, 900);
     }
 }
+
+#[test]
+fn a_segment_that_is_left_while_spares_are_made_gets_its_index_before_the_next_spare() {
+    use std::sync::mpsc::channel;
+
+    let rig = Rig::on(FakeDevice::default(), SpoolOptions { spares: 4, ..options() });
+    let (mut waiting, mut n) = (Waiting::default(), 1);
+    rig.maintain(&waiting, NOW);
+    roll(&rig, &mut waiting, &mut n);
+    roll(&rig, &mut waiting, &mut n);
+    let (filling, begins) = channel();
+    let (goes_on, go) = channel();
+    rig.disk.before_fill(move || {
+        let _ = filling.send(());
+        let _ = go.recv(); // an error: the test is over, and nothing is waited for
+    });
+    let has_index = || rig.disk.contents("0000000002.idx").is_some();
+    std::thread::scope(|threads| {
+        threads.spawn(|| rig.maintain(&Waiting::default(), NOW));
+        begins.recv().unwrap();
+        assert!(!has_index(), "it is written to still");
+        roll(&rig, &mut waiting, &mut n);
+        goes_on.send(()).unwrap();
+        begins.recv().unwrap();
+        let in_time = has_index();
+        drop(goes_on);
+        assert!(in_time, "the next spare came first");
+    });
+}

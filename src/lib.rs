@@ -28,6 +28,7 @@ pub mod event;
 pub mod gateway;
 pub mod headers;
 pub mod ingress;
+pub mod limit;
 pub mod net;
 pub mod observe;
 pub mod secret;

@@ -136,10 +136,17 @@ impl Rate {
         Ok(Self { count, per })
     }
 
-    /// Nanoseconds from one to the next when they are evenly spaced, at least 1.
+    /// How many in one period: 100 of `"100/s"`.
+    #[must_use]
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// Nanoseconds from one to the next when they are evenly spaced, at least 1; rounded up, so that a period never
+    /// sees one more than it may.
     #[must_use]
     pub fn interval_nanos(self) -> u64 {
-        let nanos = self.per.as_nanos() / u128::from(self.count);
+        let nanos = self.per.as_nanos().div_ceil(u128::from(self.count));
         u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
     }
 }
@@ -227,8 +234,9 @@ mod tests {
     #[test]
     fn rates() {
         let rate: Rate = "6000/m".parse().unwrap();
-        assert_eq!(rate.interval_nanos(), 10_000_000);
+        assert_eq!((rate.interval_nanos(), rate.count()), (10_000_000, 6000));
         assert_eq!(rate.to_string(), "6000/m");
+        assert_eq!("3/s".parse::<Rate>().unwrap().interval_nanos(), 333_333_334);
         for text in ["", "10", "0/s", "10/d", "-1/s", "1.5/s", "/s", "+1/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 10] = [
     &["clock", "headers", "secret", "units"],
     &["event", "net", "select"],
     &["observe"],
-    &["buffer", "dedupe", "verify"],
+    &["buffer", "dedupe", "limit", "verify"],
     &["delivery", "ingress"],
     &["admin"],
     &["config"],

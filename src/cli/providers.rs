@@ -84,7 +84,7 @@ fn value(provider: &Provider) -> Value {
         "event_id": provider.event_id.is_some(),
         "event_id_required": provider.event_id_required,
         "event_type": provider.event_type.is_some(),
-        "handshake": provider.handshake.is_some(),
+        "handshake": !provider.handshakes.is_empty(),
         "max_body": provider.max_body,
         "retries_for": provider.retries_for.map(format_duration),
         "sample_type": provider.sample.as_ref().map(|sample| sample.event_type()),
@@ -111,7 +111,7 @@ fn describe(provider: &Provider, out: &mut Out) -> Outcome {
         _ => "none: say event_id or dedupe = { key = \"body:sha256\" } in the route",
     };
     facts.push(("event ids", ids.to_owned()));
-    if provider.handshake.is_some() {
+    if !provider.handshakes.is_empty() {
         facts.push(("its challenge", "is answered by hooklatch".to_owned()));
     }
     facts.extend(provider.max_body.map(|bytes| ("largest body", format_size(bytes))));

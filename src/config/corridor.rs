@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::routes::{Surroundings, dangling};
 use super::suggest::nearest;
 use super::walk::{Table, Value, set};
-use super::{Context, dedupe, schema, scheme, secrets, server};
+use super::{Context, dedupe, handshake, schema, scheme, secrets, server};
 use crate::event::Ack;
-use crate::ingress::CorridorSettings;
+use crate::ingress::{Capture, CorridorSettings};
 use crate::secret::Secret;
 use crate::select::Selector;
 use crate::units::format_size;
-use crate::verify::{NamedSecret, Provider, Scheme, Verifier};
+use crate::verify::{Challenges, Handshakes, Keys, NamedSecret, Provider, Scheme, Verifier, WantedAnswer};
 
 /// What is read while a `deliver_to` route is read.
 pub(super) struct Corridor<'r, 'a, 'c> {
@@ -44,14 +44,16 @@ impl<'a> Corridor<'_, 'a, '_> {
     pub(super) fn read(&self, deliver_to: Value<'a>) -> Option<CorridorSettings> {
         let destinations = self.deliver_to(deliver_to);
         let check = self.check();
-        let verifier = self.verifier(check.as_ref());
         let provider = match &check {
             Some(Check::Scheme { provider, .. }) => *provider,
             _ => None,
         };
+        let secrets = self.secrets(check.as_ref(), provider);
+        let challenges = self.challenges(check.as_ref(), provider, secrets.as_ref());
         let ack = self.ack();
         let answer_from_app = self.answer(ack);
-        let (ack_status, ack_body) = self.ack_answer(answer_from_app);
+        let wanted = provider.map(|provider| provider.answer.clone()).unwrap_or_default();
+        let (ack_status, ack_body) = self.ack_answer(answer_from_app, &wanted);
         let event_id = self.selector("event_id");
         let event_type = self.selector("event_type");
         let event_time = self.selector("event_time");
@@ -72,12 +74,14 @@ impl<'a> Corridor<'_, 'a, '_> {
         }
         self.warn_of_guessed_url(check.as_ref(), public_url.is_some());
         let _ = check?;
-        let (verifier, secret_names) = verifier?;
+        let Secrets { verifier, names: secret_names, first: _, capture } = secrets?;
         Some(CorridorSettings {
             verifier,
             secret_names,
             provider: provider.map(|provider| Arc::clone(&provider.name)),
-            handshake: provider.and_then(|provider| provider.handshake.clone()),
+            challenges,
+            challenge_methods: self.challenge_methods(provider),
+            capture,
             deliver_to,
             ack: ack?,
             ack_status,
@@ -200,39 +204,37 @@ impl<'a> Corridor<'_, 'a, '_> {
         Some(Check::Scheme { scheme: Arc::new(compiled?), provider: None })
     }
 
-    /// The verifier, `None` in it where nothing is checked, and its secrets' names; `None` = there are mistakes.
-    fn verifier(&self, check: Option<&Check<'_>>) -> Option<(Option<Verifier>, Vec<Arc<str>>)> {
+    /// The route's secrets and what they verify with; `None` = there are mistakes.
+    fn secrets(&self, check: Option<&Check<'_>>, provider: Option<&Arc<Provider>>) -> Option<Secrets> {
         let value = self.table.get("secrets");
         let key = format!("routes.{}.secrets", self.name);
-        let found = value.map(|value| (value, secrets::list(value, &key, self.context)));
+        let hands_over = provider.is_some_and(|provider| provider.handshakes.capture());
+        let place = secrets::OfRoute {
+            captured: hands_over.then(|| self.around.buffer.options.path.join("captured").join(self.name)),
+        };
+        let found = value.map(|value| (value, secrets::of_route(value, &key, self.context, &place)));
         match (check, found) {
-            (Some(Check::Nothing), None) => Some((None, Vec::new())),
+            (Some(Check::Nothing), None) => Some(Secrets::default()),
             (Some(Check::Nothing), Some((value, _))) => {
                 value.mistake("`secrets` mean nothing with verify = \"none\"", "leave one of them out");
                 None
             }
             (Some(Check::Scheme { .. }), None) if self.table.is_misspelled("secrets") => None,
             (Some(Check::Scheme { .. }), None) => {
-                self.table.walk.mistake_of_whole(
-                    self.table.span(),
-                    format!("{} needs `secrets`", self.table.name),
-                    "write secrets = [{ env = \"NAME\" }]",
-                );
+                let help = match hands_over {
+                    true => {
+                        "write secrets = [{ captured = \"1h\" }] to take the one that the provider hands over when \
+                             the webhook is set up, or [{ env = \"NAME\" }]"
+                    }
+                    false => "write secrets = [{ env = \"NAME\" }]",
+                };
+                let message = format!("{} needs `secrets`", self.table.name);
+                self.table.walk.mistake_of_whole(self.table.span(), message, help);
                 None
             }
             (Some(Check::Scheme { scheme, .. }), Some((value, found))) => {
-                let found = found?;
-                let name = |(index, found): (usize, &secrets::Found)| -> Arc<str> {
-                    found.name.as_deref().map_or_else(|| Arc::from((index + 1).to_string()), Arc::from)
-                };
-                let names: Vec<Arc<str>> = found.iter().enumerate().map(name).collect();
-                let named = |(name, found): (&Arc<str>, secrets::Found)| {
-                    Some(NamedSecret { name: Arc::clone(name), secret: found.secret? })
-                };
-                let secrets: Vec<NamedSecret> = names.iter().zip(found).filter_map(named).collect();
-                let reads = self.context.secrets.borrow().reads();
-                match if reads { Verifier::new(Arc::clone(scheme), &secrets) } else { placeholder(scheme) } {
-                    Ok(verifier) => Some((Some(verifier), names)),
+                match Secrets::of(scheme, found?, self.context) {
+                    Ok(secrets) => Some(secrets),
                     Err(complaints) => {
                         complaints.into_iter().for_each(|complaint| value.mistake(complaint, ""));
                         None
@@ -240,6 +242,33 @@ impl<'a> Corridor<'_, 'a, '_> {
                 }
             }
             (None, _) => None,
+        }
+    }
+
+    /// The provider's challenges with what the route gives them.
+    fn challenges(
+        &self,
+        check: Option<&Check<'_>>,
+        provider: Option<&Arc<Provider>>,
+        secrets: Option<&Secrets>,
+    ) -> Challenges {
+        let none = Handshakes::default();
+        let handshakes = provider.map_or(&none, |provider| &provider.handshakes);
+        let settings = handshake::settings(self.name, self.table, handshakes, self.context);
+        let key = match (check, secrets) {
+            (Some(Check::Scheme { scheme, .. }), Some(Secrets { first: Some(secret), .. })) => {
+                scheme.key_of(secret)
+            }
+            _ => None,
+        };
+        handshakes.bind(Keys::new(key, settings))
+    }
+
+    /// The methods that the provider's challenges bring along, unless the route says which it takes.
+    fn challenge_methods(&self, provider: Option<&Arc<Provider>>) -> Vec<String> {
+        match provider {
+            Some(provider) if self.table.get("methods").is_none() => provider.handshakes.methods(),
+            _ => Vec::new(),
         }
     }
 
@@ -274,7 +303,7 @@ impl<'a> Corridor<'_, 'a, '_> {
     }
 
     /// `ack_status` and `ack_body`.
-    fn ack_answer(&self, answer_from_app: bool) -> (u16, Option<String>) {
+    fn ack_answer(&self, answer_from_app: bool, wanted: &WantedAnswer) -> (u16, Option<String>) {
         const LONGEST_BODY: usize = 64 << 10;
         let values = [("ack_status", self.table.get("ack_status")), ("ack_body", self.table.get("ack_body"))];
         if answer_from_app {
@@ -284,7 +313,7 @@ impl<'a> Corridor<'_, 'a, '_> {
             return (200, None);
         }
         let [(_, status_value), (_, body_value)] = values;
-        let mut status = 200;
+        let mut status = wanted.status.unwrap_or(200);
         set(&mut status, status_value.and_then(|value| u16::try_from(value.integer(200..=299)?).ok()));
         let body = body_value.and_then(|value| {
             let text = value.str("write a string; {id} in it stands for the event's id")?;
@@ -296,7 +325,7 @@ impl<'a> Corridor<'_, 'a, '_> {
             }
             Some(text.to_owned())
         });
-        (status, body)
+        (status, body.or_else(|| wanted.body.clone()))
     }
 
     fn selector(&self, key: &'static str) -> Option<Selector> {
@@ -378,6 +407,44 @@ impl<'a> Corridor<'_, 'a, '_> {
                 format!("let `{name}` check the headers that `sign` adds: write sign = [{{ env = \"NAME\" }}] in [destinations.{name}]"),
             );
         }
+    }
+}
+
+/// A route's secrets.
+#[derive(Default)]
+struct Secrets {
+    /// `None` where nothing is checked.
+    verifier: Option<Verifier>,
+    /// Their names by position.
+    names: Vec<Arc<str>>,
+    first: Option<Secret>,
+    capture: Option<Capture>,
+}
+
+impl Secrets {
+    fn of(
+        scheme: &Arc<Scheme>,
+        found: Vec<secrets::Found>,
+        context: &Context<'_>,
+    ) -> Result<Self, Vec<String>> {
+        let capture = found.iter().find_map(|found| found.awaited.clone());
+        let named: Vec<NamedSecret> = found
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, found)| {
+                let name = found.name.map_or_else(|| Arc::from((index + 1).to_string()), Arc::from);
+                Some(NamedSecret { name, secret: found.secret? })
+            })
+            .collect();
+        // Of a secret that is still to be captured, as of those that are not read, nobody knows a value.
+        let unknown = named.is_empty() && (capture.is_some() || !context.secrets.borrow().reads());
+        let verifier = if unknown { placeholder(scheme) } else { Verifier::new(Arc::clone(scheme), &named) };
+        Ok(Self {
+            verifier: Some(verifier?),
+            names: named.iter().map(|named| Arc::clone(&named.name)).collect(),
+            first: named.into_iter().next().map(|named| named.secret),
+            capture,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use super::schema;
 use super::suggest::is_near;
 
 /// Keys whose scalar values are secrets, or are by mistake.
-const SECRET_KEYS: [&str; 11] = [
+const SECRET_KEYS: [&str; 12] = [
     "value",
     "secret",
     "secrets",
@@ -17,13 +17,14 @@ const SECRET_KEYS: [&str; 11] = [
     "read_token",
     "sign",
     "headers",
+    "handshake",
     "password",
     "passwd",
     "authorization",
     "api_key",
 ];
 /// Inside a secret's table these only say where it is.
-const PLACE_KEYS: [&str; 5] = ["env", "file", "credential", "name", "shadow"];
+const PLACE_KEYS: [&str; 6] = ["env", "file", "credential", "captured", "name", "shadow"];
 
 /// Whether a value under `key` may be a secret: one of the words, or within two slips of the hand from one,
 /// unless it is a key that means something else.

@@ -14,6 +14,7 @@ mod corridor;
 mod dedupe;
 mod destinations;
 mod environment;
+mod handshake;
 mod heal;
 mod mask;
 mod path;

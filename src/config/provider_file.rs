@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::report::Report;
 use super::walk::{Table, Value};
-use super::{schema, scheme, walk};
-use crate::verify::{HandshakeSpec, Provider, ProviderSpec, SampleSpec};
+use super::{handshake, schema, scheme, walk};
+use crate::verify::{Provider, ProviderSpec, SampleSpec};
 
 /// Reads the file `conf/providers/NAME.toml` named `file` in messages.
 ///
@@ -46,20 +46,12 @@ fn spec(name: &str, table: &Table<'_>) -> ProviderSpec {
         event_id_required: table.get("event_id_required").and_then(Value::bool).unwrap_or_default(),
         event_type: texts("event_type"),
         event_time: text("event_time"),
-        handshake: table.get("handshake").and_then(handshake),
+        handshakes: handshake::read(table),
+        answer: table.get("answer").and_then(handshake::answer),
         max_body: text("max_body"),
         retries_for: text("retries_for"),
         sample: table.get("sample").and_then(sample),
     }
-}
-
-fn handshake(value: Value<'_>) -> Option<HandshakeSpec> {
-    let table = value.table("[handshake]", &schema::HANDSHAKE, "write [handshake]")?;
-    let when = table.require("when", "write when = { \"body:/type\" = \"url_verification\" }").map(pairs);
-    let text = table.require("text", "write text = \"body:/challenge\"").and_then(Value::string);
-    let status = table.get("status").and_then(|value| u16::try_from(value.integer(200..=299)?).ok());
-    table.done();
-    Some(HandshakeSpec { when: when.unwrap_or_default(), text: text.unwrap_or_default(), status })
 }
 
 fn sample(value: Value<'_>) -> Option<SampleSpec> {
@@ -68,15 +60,9 @@ fn sample(value: Value<'_>) -> Option<SampleSpec> {
     let sample = SampleSpec {
         event_type: text("type"),
         content_type: text("content_type"),
-        headers: table.get("headers").map(pairs).unwrap_or_default(),
+        headers: table.get("headers").map(handshake::texts).unwrap_or_default(),
         body: text("body"),
     };
     table.done();
     Some(sample)
-}
-
-/// A table of the user's own keys with strings.
-fn pairs(value: Value<'_>) -> Vec<(String, String)> {
-    let entries = value.entries("write a table of names and strings").unwrap_or_default();
-    entries.into_iter().filter_map(|(key, _, value)| Some((key.to_owned(), value.string()?))).collect()
 }

@@ -110,7 +110,13 @@ fn route(
     let host = optional(host);
     let methods = match methods {
         Some(typed) => typed.map(Some),
-        None => Some(delivers.then(|| vec!["POST".to_owned()])),
+        None => Some(delivers.then(|| {
+            let brought = match &action {
+                Some(Action::Deliver(corridor)) => &corridor.challenge_methods[..],
+                _ => &[],
+            };
+            std::iter::once("POST".to_owned()).chain(brought.iter().cloned()).collect()
+        })),
     };
     let (Some(path), Some(host), Some(methods)) = (path, host, methods) else { return (None, None) };
     let route = match (optional(allow_ips), action) {

@@ -103,6 +103,7 @@ pub(super) static ROUTE: Schema = Schema {
         "max_body",
         "idle_timeout",
         "public_url",
+        "handshake",
     ],
     later: &[
         ("rate", "rate limits"),
@@ -114,7 +115,7 @@ pub(super) static ROUTE: Schema = Schema {
 };
 
 /// Keys of a route that only `deliver_to` gives a meaning.
-pub(super) const DELIVER_ONLY: [&str; 12] = [
+pub(super) const DELIVER_ONLY: [&str; 13] = [
     "provider",
     "verify",
     "secrets",
@@ -127,6 +128,7 @@ pub(super) const DELIVER_ONLY: [&str; 12] = [
     "event_type",
     "event_time",
     "public_url",
+    "handshake",
 ];
 /// Keys of a route that only `proxy_to` gives a meaning.
 pub(super) const PROXY_ONLY: [&str; 1] = ["idle_timeout"];
@@ -136,7 +138,7 @@ pub(super) static ROUTE_DEDUPE: Schema =
 
 pub(super) static SECRET: Schema = Schema {
     table: "a secret",
-    keys: &["env", "file", "credential", "value", "name"],
+    keys: &["env", "file", "credential", "value", "captured", "name"],
     later: &[("shadow", "secrets on trial")],
 };
 
@@ -178,13 +180,27 @@ pub(super) static PROVIDER_FILE: Schema = Schema {
         "max_body",
         "retries_for",
         "handshake",
+        "handshakes",
+        "answer",
         "sample",
     ],
     later: &[],
 };
 
-pub(super) static HANDSHAKE: Schema =
-    Schema { table: "[handshake] of a provider's file", keys: &["when", "text", "status"], later: &[] };
+pub(super) static HANDSHAKE: Schema = Schema {
+    table: "[handshake] of a provider's file",
+    keys: &[
+        "method", "when", "signed", "status", "headers", "text", "json", "charset", "length", "capture",
+        "confirm",
+    ],
+    later: &[],
+};
+
+pub(super) static CONFIRM: Schema =
+    Schema { table: "confirm of [handshake]", keys: &["url", "host"], later: &[] };
+
+pub(super) static ANSWER: Schema =
+    Schema { table: "[answer] of a provider's file", keys: &["status", "body", "deadline"], later: &[] };
 
 pub(super) static SAMPLE: Schema = Schema {
     table: "[sample] of a provider's file",

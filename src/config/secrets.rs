@@ -1,13 +1,14 @@
 //! Secrets as the configuration names them, and the store that remembers what they were.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::time::SystemTime;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::schema;
 use super::walk::{Table, Value};
 use super::{Context, name_mistake};
 use crate::clock::{Clock, Millis};
+use crate::ingress::Capture;
 use crate::secret::{Secret, Source};
 
 /// What the secrets were when they were last read.
@@ -21,6 +22,10 @@ pub struct SecretStore {
     held: HashMap<Source, Held>,
     /// What the load under way has read; becomes `held` when it succeeds.
     next: HashMap<Source, Held>,
+    /// Files of secrets that providers are to hand over, and until when they may.
+    awaited: BTreeMap<PathBuf, Millis>,
+    /// Those of the load under way.
+    next_awaited: BTreeMap<PathBuf, Millis>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,8 +41,12 @@ struct Held {
 pub type Stamp = Option<(SystemTime, u64, u64)>;
 
 fn stamp(source: &Source) -> Stamp {
+    stamp_of(&source.path()?)
+}
+
+fn stamp_of(path: &Path) -> Stamp {
     use std::os::unix::fs::MetadataExt;
-    let file = std::fs::metadata(source.path()?).ok()?;
+    let file = std::fs::metadata(path).ok()?;
     Some((file.modified().ok()?, file.len(), file.ino()))
 }
 
@@ -45,7 +54,14 @@ impl SecretStore {
     /// An empty store; `clock` tells when a secret was read.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, read: true, held: HashMap::new(), next: HashMap::new() }
+        Self {
+            clock,
+            read: true,
+            held: HashMap::new(),
+            next: HashMap::new(),
+            awaited: BTreeMap::new(),
+            next_awaited: BTreeMap::new(),
+        }
     }
 
     /// A store that reads no source (`hooklatch check --no-secrets`). A configuration loaded with it is for looking
@@ -58,18 +74,23 @@ impl SecretStore {
     /// The files behind the secrets as they were when they were read, in order of path.
     #[must_use]
     pub fn stamps_when_read(&self) -> Vec<(PathBuf, Stamp)> {
-        self.stamps(|_, held| held.stamp)
+        self.stamps(|_, held| held.stamp, |_| None)
     }
 
     /// The same files as they are now: where this differs, load again.
     #[must_use]
     pub fn stamps_now(&self) -> Vec<(PathBuf, Stamp)> {
-        self.stamps(|source, _| stamp(source))
+        self.stamps(|source, _| stamp(source), stamp_of)
     }
 
-    fn stamps(&self, of: impl Fn(&Source, &Held) -> Stamp) -> Vec<(PathBuf, Stamp)> {
+    fn stamps(
+        &self,
+        of: impl Fn(&Source, &Held) -> Stamp,
+        of_awaited: impl Fn(&Path) -> Stamp,
+    ) -> Vec<(PathBuf, Stamp)> {
         let stamped = |(source, held): (&Source, &Held)| Some((source.path()?, of(source, held)));
-        let mut stamps: Vec<_> = self.held.iter().filter_map(stamped).collect();
+        let awaited = self.awaited.keys().map(|path| (path.clone(), of_awaited(path)));
+        let mut stamps: Vec<_> = self.held.iter().filter_map(stamped).chain(awaited).collect();
         stamps.sort();
         stamps
     }
@@ -79,12 +100,26 @@ impl SecretStore {
         self.read
     }
 
+    /// Gives the providers that have not handed over their secrets the whole time anew.
+    pub fn await_anew(&mut self) {
+        self.awaited.clear();
+    }
+
     pub(super) fn begin(&mut self) {
         self.next.clear();
+        self.next_awaited.clear();
     }
 
     pub(super) fn commit(&mut self) {
         self.held = std::mem::take(&mut self.next);
+        self.awaited = std::mem::take(&mut self.next_awaited);
+    }
+
+    /// Awaits a secret in `file`, for so long from the first time on.
+    fn wait_for(&mut self, file: PathBuf, window: Duration) -> Capture {
+        let until = self.awaited.get(&file).copied().unwrap_or_else(|| self.clock.now().plus(window));
+        self.next_awaited.insert(file.clone(), until);
+        Capture { file, until }
     }
 
     fn load(&mut self, source: &Source) -> Loaded {
@@ -136,22 +171,48 @@ pub struct SecretUse {
 /// A secret as it was read.
 pub(super) struct Found {
     pub(super) name: Option<String>,
-    /// `None` where secrets are not read.
+    /// `None` where secrets are not read, and where it is awaited.
     pub(super) secret: Option<Secret>,
+    /// The provider is to hand it over.
+    pub(super) awaited: Option<Capture>,
 }
+
+/// What the secrets of a route may be, beside what all secrets may.
+#[derive(Default)]
+pub(super) struct OfRoute {
+    /// Where the one lies that its provider hands over; `None` where it hands over none.
+    pub(super) captured: Option<PathBuf>,
+}
+
+/// The longest time in which a provider may hand over its secret.
+const LONGEST_CAPTURE: Duration = Duration::from_secs(24 * 3600);
 
 const HELP: &str =
     "write it like { env = \"NAME\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { value = \"…\" }";
 
 /// Reads one `{ env = … }`. `key` is the key that names it, `position` its place in the list, from 1.
 pub(super) fn secret(value: Value<'_>, key: &str, position: usize, context: &Context<'_>) -> Option<Found> {
+    read(value, key, position, context, None)
+}
+
+fn read(
+    value: Value<'_>,
+    key: &str,
+    position: usize,
+    context: &Context<'_>,
+    route: Option<&OfRoute>,
+) -> Option<Found> {
     if !value.is_table() {
         // Its text may be the secret itself, so it is not repeated.
         value.mistake("a secret is a table that says where it is", HELP);
         return None;
     }
     let table = value.table(format!("a secret of {key}"), &schema::SECRET, "")?;
-    let source = source(&table, context);
+    let elsewhere = ["env", "file", "credential", "value"].map(|key| table.get(key).is_some());
+    let source = match table.get("captured") {
+        Some(window) => captured(window, elsewhere.contains(&true), route),
+        None => source(&table, context).map(|source| (source, None)),
+    };
     let name = table.get("name").and_then(|value| Some((value, value.string()?)));
     table.done();
     let name = match name {
@@ -163,10 +224,15 @@ pub(super) fn secret(value: Value<'_>, key: &str, position: usize, context: &Con
         }
         None => None,
     };
-    let source = source?;
+    let (source, window) = source?;
     let mut store = context.secrets.borrow_mut();
     if !store.reads() {
-        return Some(Found { name, secret: None });
+        return Some(Found { name, secret: None, awaited: None });
+    }
+    if let (Some(window), Source::File(file)) = (window, &source)
+        && stamp(&source).is_none()
+    {
+        return Some(Found { name, secret: None, awaited: Some(store.wait_for(file.clone(), window)) });
     }
     let held = match store.load(&source) {
         Loaded::Value(held) => held,
@@ -185,7 +251,33 @@ pub(super) fn secret(value: Value<'_>, key: &str, position: usize, context: &Con
         source: source.to_string(),
         loaded_at: held.loaded_at,
     });
-    Some(Found { name, secret: Some(held.secret) })
+    Some(Found { name, secret: Some(held.secret), awaited: None })
+}
+
+/// A secret that the provider hands over: the file in which it will lie, and for how long it is taken.
+fn captured(
+    value: Value<'_>,
+    elsewhere: bool,
+    route: Option<&OfRoute>,
+) -> Option<(Source, Option<Duration>)> {
+    let window = value.duration();
+    if elsewhere {
+        value.mistake("a secret that the provider hands over is nowhere else", "leave one of them out");
+        return None;
+    }
+    let Some(file) = route.and_then(|route| route.captured.clone()) else {
+        value.mistake("no provider hands over this secret", HELP);
+        return None;
+    };
+    let window = window?;
+    if window.is_zero() || window > LONGEST_CAPTURE {
+        value.mistake(
+            "the secret is whoever's comes first in this time, so it is short",
+            "write a duration of at most \"24h\", like \"1h\"",
+        );
+        return None;
+    }
+    Some((Source::File(file), Some(window)))
 }
 
 fn source(table: &Table<'_>, context: &Context<'_>) -> Option<Source> {
@@ -233,6 +325,33 @@ fn source(table: &Table<'_>, context: &Context<'_>) -> Option<Source> {
 
 /// A list of secrets, each with its name or position; not empty.
 pub(super) fn list(value: Value<'_>, key: &str, context: &Context<'_>) -> Option<Vec<Found>> {
+    read_list(value, key, context, None)
+}
+
+/// The `secrets` of a route.
+pub(super) fn of_route(
+    value: Value<'_>,
+    key: &str,
+    context: &Context<'_>,
+    route: &OfRoute,
+) -> Option<Vec<Found>> {
+    let found = read_list(value, key, context, Some(route))?;
+    if found.len() > 1 && found.iter().any(|found| found.awaited.is_some()) {
+        value.mistake(
+            "a secret is handed over to a route that has none yet, and this one has others",
+            "leave the others out",
+        );
+        return None;
+    }
+    Some(found)
+}
+
+fn read_list(
+    value: Value<'_>,
+    key: &str,
+    context: &Context<'_>,
+    route: Option<&OfRoute>,
+) -> Option<Vec<Found>> {
     if value.is_table() {
         value.mistake("expected a list of secrets, found a single one", "put brackets around it: [{ … }]");
         return None;
@@ -245,7 +364,7 @@ pub(super) fn list(value: Value<'_>, key: &str, context: &Context<'_>) -> Option
     let mut found: Vec<Found> = Vec::with_capacity(items.len());
     let mut complete = true;
     for (index, item) in items.enumerate() {
-        let Some(one) = secret(item, key, index + 1, context) else {
+        let Some(one) = read(item, key, index + 1, context, route) else {
             complete = false;
             continue;
         };

@@ -146,6 +146,24 @@ impl<'a> Value<'a> {
         self.str("").map(str::to_owned)
     }
 
+    /// Any value as JSON; dates are texts.
+    pub(super) fn json(self) -> Option<serde_json::Value> {
+        use serde_json::Value as Json;
+        Some(match self.value.get_ref() {
+            DeValue::String(text) => Json::String(text.to_string()),
+            DeValue::Boolean(truth) => Json::Bool(*truth),
+            DeValue::Datetime(date) => Json::String(date.to_string()),
+            DeValue::Integer(_) => Json::from(self.integer(0..=u64::MAX)?),
+            DeValue::Float(_) => Json::from(self.float()?),
+            DeValue::Array(_) => self.array("")?.map(Value::json).collect::<Option<_>>()?,
+            DeValue::Table(_) => {
+                let member =
+                    |(key, _, value): (&str, Range<usize>, Self)| Some((key.to_owned(), value.json()?));
+                Json::Object(self.entries("")?.into_iter().map(member).collect::<Option<_>>()?)
+            }
+        })
+    }
+
     pub(super) fn bool(self) -> Option<bool> {
         match self.as_bool() {
             Some(value) => Some(value),

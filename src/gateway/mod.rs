@@ -4,7 +4,9 @@
 //! answering when the first is saturated. Whatever may take longer than a millisecond (reading a configuration, its
 //! secrets) happens on a third kind of thread, the first runtime's blocking pool.
 
+mod confirm;
 mod notify;
+mod outbound;
 mod reload;
 mod rooms;
 mod state_dir;

@@ -111,6 +111,7 @@ impl Reloader {
         let mut held = self.held.lock();
         // On a copy: a configuration that is refused must not leave its secrets behind.
         let mut secrets = held.secrets.clone();
+        secrets.await_anew();
         let (text, config) = load(&self.path, &mut secrets).map_err(|report| report.to_string())?;
         let fixed = Config::needs_restart(&held.config, &config);
         if !fixed.is_empty() {

@@ -3,9 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::confirm;
+use super::outbound::Outbound;
 use super::reload::Reloader;
 use super::state_dir::StateDir;
 use super::views;
@@ -17,11 +19,14 @@ use crate::dedupe::Dedupe;
 use crate::delivery::{Destinations, Endpoint};
 use crate::event::ClaimKeeper;
 use crate::ingress::{
-    Action, Bound, Door, Ingress, ListenAddress, Listener, Parts, ProxySettings, RouteSettings,
-    ServerOptions, ServerSettings, Upstream, raise_open_files,
+    Action, Bound, CONFIRMATIONS, Confirmation, Door, Ingress, ListenAddress, Listener, Parts, ProxySettings,
+    RouteSettings, ServerOptions, ServerSettings, Upstream, raise_open_files,
 };
 use crate::net::Resolver;
 use crate::observe::{EventLog, Metrics};
+
+/// What is read of the answer to a confirmation, bytes.
+const MOST_OF_A_CONFIRMATION: usize = 64 << 10;
 
 /// What every room works with.
 #[derive(Debug)]
@@ -47,6 +52,10 @@ pub(super) struct Rooms {
     /// What senders see as `server.listen`, bound.
     pub(super) listeners: Vec<String>,
     resolver: Resolver,
+    /// What the gateway itself asks for.
+    outbound: Outbound,
+    /// Taken by [`Self::open`].
+    confirmations: Mutex<Option<mpsc::Receiver<Confirmation>>>,
     /// Taken by [`Self::open`].
     bound: Mutex<Vec<Bound>>,
     admin: OnceLock<AdminServer>,
@@ -73,10 +82,12 @@ impl Rooms {
             log.clone(),
             clock.clone(),
         ));
+        let (confirm, confirmations) = mpsc::channel(CONFIRMATIONS);
         let parts = Parts {
             clock: clock.clone(),
             dedupe: Arc::clone(&dedupe),
             buffer: buffer.clone(),
+            confirmations: confirm,
             metrics: Arc::clone(&metrics),
             log,
         };
@@ -103,6 +114,8 @@ impl Rooms {
             door: Arc::new(door),
             readiness: Readiness::new(),
             listeners,
+            outbound: Outbound::new(resolver.clone()),
+            confirmations: Mutex::new(Some(confirmations)),
             resolver,
             bound: Mutex::new(bound),
             admin: OnceLock::new(),
@@ -196,6 +209,13 @@ impl Rooms {
         })?;
         self.take_up_spill().await?;
         self.readiness.set_loaded();
+        if let Some(queue) = self.confirmations.lock().take() {
+            let outbound = self.outbound.clone();
+            tokio::spawn(confirm::run(queue, move |address| {
+                let outbound = outbound.clone();
+                async move { outbound.get(&address, MOST_OF_A_CONFIRMATION).await.map(drop) }
+            }));
+        }
         let bound = std::mem::take(&mut *self.bound.lock());
         let (door, stop) = (Arc::clone(&self.door), self.stop.subscribe());
         let serving = tokio::spawn(async move { door.run(bound, stop).await });

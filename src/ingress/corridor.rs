@@ -7,6 +7,7 @@ mod ack;
 mod answer;
 mod event;
 mod express;
+mod handshake;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use super::client_ip::Client;
 use super::front::{At, Fault, Front, Passage, Passed, Plan, Reply};
@@ -30,6 +32,7 @@ use crate::event::{EventId, EventIds};
 use crate::observe::{EventLog, Metrics, RequestLine, RequestOutcome, RouteMetrics};
 use route::{Kind, Route};
 
+pub use handshake::{CONFIRMATIONS, Confirmation};
 pub use route::{ActionView, CorridorView, RouteView};
 
 /// The rooms and tools that the front door works with.
@@ -41,6 +44,8 @@ pub struct Parts {
     pub dedupe: Arc<Dedupe>,
     /// Where events are kept.
     pub buffer: Buffer,
+    /// Takes the addresses that providers want to be asked for a confirmation.
+    pub confirmations: mpsc::Sender<Confirmation>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The log of events.

@@ -28,13 +28,15 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use corridor::{ActionView, CorridorView, Ingress, Parts, RouteView, Ticket};
+pub use corridor::{
+    ActionView, CONFIRMATIONS, Confirmation, CorridorView, Ingress, Parts, RouteView, Ticket,
+};
 pub use door::Door;
 pub use front::{At, Fault, Front, Passage, Passed, Plan, Reply};
 pub use head::{Framing, Head};
 pub use listen::{Bound, OpenFiles, raise_open_files};
 pub use router::{Match, RouteConflict, RouteKey, Router, TableRow};
 pub use settings::{
-    Action, CorridorSettings, DedupeRule, ListenAddress, Listener, PathPattern, Peer, ProxySettings,
+    Action, Capture, CorridorSettings, DedupeRule, ListenAddress, Listener, PathPattern, Peer, ProxySettings,
     RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
 };

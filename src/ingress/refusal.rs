@@ -79,6 +79,15 @@ impl Refusal {
         Self { field: field.map(Cow::Owned), ..refusal }
     }
 
+    /// 401: the signature is right and proves nothing.
+    #[must_use]
+    pub fn signed_by_us() -> Self {
+        Self::new(
+            RequestOutcome::InvalidSignature,
+            "A body this short and plain could be a challenge that this route signed for anybody.",
+        )
+    }
+
     /// 503: not kept in time.
     #[must_use]
     pub fn ack_timeout() -> Self {

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Millis;
 use crate::event::Ack;
 use crate::net::IpSet;
 use crate::select::Selector;
 use crate::units::Invalid;
-use crate::verify::{Handshake, Verifier};
+use crate::verify::{Challenges, Verifier};
 
 /// Where the front door listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,8 +223,12 @@ pub struct CorridorSettings {
     pub secret_names: Vec<Arc<str>>,
     /// The provider's name.
     pub provider: Option<Arc<str>>,
-    /// The provider's challenge.
-    pub handshake: Option<Handshake>,
+    /// The provider's challenges.
+    pub challenges: Challenges,
+    /// Methods that the route takes for challenges alone.
+    pub challenge_methods: Vec<String>,
+    /// The provider is to hand over the secret.
+    pub capture: Option<Capture>,
     /// The names of the destinations it goes to, at least one.
     pub deliver_to: Vec<Arc<str>>,
     /// When the sender gets its 2xx.
@@ -248,6 +253,15 @@ pub struct CorridorSettings {
     pub public_url: Option<String>,
     /// `ack = "delivered"`: the longest of the destinations' time-outs, after which the sender gets 504.
     pub deliver_timeout: Duration,
+}
+
+/// A secret that the provider hands over in a challenge, to a route that has none yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Where it is kept.
+    pub file: PathBuf,
+    /// Until when it is taken.
+    pub until: Millis,
 }
 
 /// How one route tells two events apart.

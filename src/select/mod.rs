@@ -112,25 +112,45 @@ impl Selector {
     /// The value in `message`; `None` where there is none, it is empty, longer than 512 bytes or ambiguous.
     #[must_use]
     pub fn extract(&self, message: &Message<'_>) -> Option<String> {
+        self.extract_up_to(message, MAX_VALUE_BYTES)
+    }
+
+    /// As [`Self::extract`], for a value of up to `most` bytes.
+    #[must_use]
+    pub fn extract_up_to(&self, message: &Message<'_>, most: usize) -> Option<String> {
         let value = match &self.0 {
             Place::Header(name) => {
                 let value = message.headers.get_unambiguous(name).ok()??;
-                bounded(std::str::from_utf8(value).ok()?)?.to_owned()
+                bounded(std::str::from_utf8(value).ok()?, most)?.to_owned()
             }
-            Place::Body(pointer) => pointer.scalar(message.body, MAX_VALUE_BYTES)?,
+            Place::Body(pointer) => pointer.scalar(message.body, most)?,
             Place::BodyDigest => hex::encode(Sha256::digest(message.body)),
             Place::Query(name) => parameter(message.query.unwrap_or_default().as_bytes(), name)?,
             Place::Form(name) if form::is_form(message.headers) => parameter(message.body, name)?,
             Place::Form(_) => return None,
             Place::Joined(parts) => join(parts, message)?,
         };
-        bounded(&value)?;
+        bounded(&value, most)?;
         Some(value)
+    }
+
+    /// Whether anything stands there at all, be it empty, too long, several different values or a JSON object.
+    #[must_use]
+    pub fn is_there(&self, message: &Message<'_>) -> bool {
+        let named = |encoded: &[u8], name: &str| form::pairs(encoded).any(|(n, _)| *n == *name.as_bytes());
+        match &self.0 {
+            Place::Header(name) => message.headers.get(name).is_some(),
+            Place::Body(pointer) => pointer.exists(message.body),
+            Place::BodyDigest => true,
+            Place::Query(name) => named(message.query.unwrap_or_default().as_bytes(), name),
+            Place::Form(name) => form::is_form(message.headers) && named(message.body, name),
+            Place::Joined(parts) => parts.iter().all(|part| part.is_there(message)),
+        }
     }
 }
 
-fn bounded(value: &str) -> Option<&str> {
-    (!value.is_empty() && value.len() <= MAX_VALUE_BYTES).then_some(value)
+fn bounded(value: &str, most: usize) -> Option<&str> {
+    (!value.is_empty() && value.len() <= most).then_some(value)
 }
 
 fn join(parts: &[Selector], message: &Message<'_>) -> Option<String> {

@@ -57,14 +57,41 @@
 //! | `event_time` | selector, none | when the event happened: UNIX seconds or milliseconds (told apart by their size), or RFC 3339 |
 //! | `max_body` | size, none | the largest body the provider sends, where it says so |
 //! | `retries_for` | duration, none | for how long it retries, where it says so |
-//! | `[handshake] when` | table, required | selectors and the values that make a request the challenge, `{ "body:/type" = "url_verification" }`; all must hold |
-//! | `[handshake] text` | selector, required | its value is the answer's body (`text/plain`) |
-//! | `[handshake] status` | integer, `200` | 200 to 299 |
+//! | `[answer] status`, `body` | 200 to 299, string; none | the answer to an event that the provider wants: the defaults of a route's `ack_status` and `ack_body` |
+//! | `[answer] deadline` | duration, none | how long it waits for the answer, where it says so |
+//! | `[handshake]`, `[[handshakes]]` | table, list of tables | its challenges, see below |
 //! | `[sample] type`, `content_type`, `body` | string, required | the event that `hooklatch send` sends, its `{type}` where none is named |
 //! | `[sample] headers` | table, `{}` | headers of that event, signature headers apart |
 //!
+//! # The words of a handshake
+//!
+//! Challenges are tried in order; the first that fits answers, and the request is no event.
+//!
+//! | word | type, default | meaning |
+//! |---|---|---|
+//! | `method` | string or list, `"POST"` | `"GET"`, `"HEAD"`, `"OPTIONS"`, `"POST"`, `"PUT"`. A route of the provider takes these beside its own, for challenges alone |
+//! | `when` | table, required with a body | selectors and what must stand there, all of them: a text, a list of texts (one of them), `true` (anything), `false` (nothing), or `"{handshake:NAME}"`, a setting of the route, compared in constant time |
+//! | `signed` | boolean, `true` | answered once the signature is known to be right; `false`: before it is looked at |
+//! | `status` | integer, `200` | 200 to 299, or 400 to 499 for "no" |
+//! | `headers` | table of templates, none | headers of the answer; `X-Content-Type-Options: nosniff` always is one |
+//! | `text`, `json` | template; table whose texts are templates; none | the body. Without either it is empty |
+//! | `charset` | string, `"token"` where the answer is made with a secret, else `"text"` | the characters of request values that go into the answer: `"hex"` (lower case), `"alphanumeric"`, `"token"` (letters, digits, `-._~+/=`), `"text"` (no control characters; not with a secret) |
+//! | `length` | two integers, `[1, 128]` with a secret, else `[1, 512]` | their least and most bytes. A request with other values is no challenge |
+//! | `capture` | selector, none | the value is the secret of the provider's events, for a route with `secrets = [{ captured = "…" }]` that has none yet |
+//! | `confirm.url`, `.host` | selector; pattern or list | an address that is asked (GET, https) off the request's path; its host must be one of these, `*` is one label. Only with `signed` |
+//!
+//! Templates: text with words in braces; `{{` and `}}` are single braces.
+//!
+//! | word | stands for |
+//! |---|---|
+//! | `{query:NAME}` and the other selectors | the request's value |
+//! | `{endpoint}` | the public URL without its query |
+//! | `{handshake:NAME}` | a setting of the route: `handshake = { NAME = { env = "…" } }` |
+//! | `{hex(F)}`, `{base64(F)}` | F: `hmac-sha1(A, …)`, `hmac-sha256(…)`, `hmac-sha512(…)` with the key of the route's first secret, or `sha1(…)`, `sha256(…)`; A: one of the words above or `'text'`, written one after the other |
+//!
 //! In `sample.body` and the values of `sample.headers` these stand for what their names say, any other brace is itself:
 //! `{id}` (a fresh event id), `{type}`, `{now}` (UNIX seconds), `{now_ms}` (milliseconds), `{now_rfc3339}`.
+
 
 mod handshake;
 mod key;
@@ -84,11 +111,14 @@ use std::sync::Arc;
 use crate::clock::Millis;
 use crate::secret::Secret;
 
-pub use handshake::{Handshake, HandshakeReply};
-pub use provider::Provider;
+pub use handshake::{
+    AnswerSpec, Challenge, Challenges, ConfirmSpec, Errands, HandshakeReply, HandshakeSpec, Handshakes, Keys,
+    Stage, WhenSpec,
+};
+pub use provider::{Provider, WantedAnswer};
 pub use sample::{Sample, SampleEvent};
 pub use scheme::Scheme;
-pub use spec::{HandshakeSpec, ProviderSpec, SampleSpec, SchemeSpec, SignatureSpec, TimestampSpec};
+pub use spec::{ProviderSpec, SampleSpec, SchemeSpec, SignatureSpec, TimestampSpec};
 pub use timestamp::event_time;
 pub use verifier::Verifier;
 

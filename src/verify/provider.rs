@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handshake::Handshake;
+use super::handshake::{AnswerSpec, Handshakes};
 use super::sample::Sample;
 use super::scheme::Scheme;
 use super::spec::ProviderSpec;
@@ -29,14 +29,45 @@ pub struct Provider {
     pub event_type: Option<Selector>,
     /// Where the event's own time stands; [`super::event_time`] reads what it finds.
     pub event_time: Option<Selector>,
-    /// Its challenge, if it sends one.
-    pub handshake: Option<Handshake>,
+    /// Its challenges.
+    pub handshakes: Handshakes,
+    /// The answer to an event that it wants, where it wants one in particular.
+    pub answer: WantedAnswer,
     /// The largest body it sends, in bytes, where its documentation says so.
     pub max_body: Option<u64>,
     /// For how long it retries, where its documentation says so.
     pub retries_for: Option<Duration>,
     /// The event that `hooklatch send` sends.
     pub sample: Option<Sample>,
+}
+
+/// The answer that a provider wants: the defaults of a route's `ack_status` and `ack_body`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedAnswer {
+    /// The status, a success.
+    pub status: Option<u16>,
+    /// The body.
+    pub body: Option<String>,
+    /// How long it waits for one, where its documentation says so.
+    pub deadline: Option<Duration>,
+}
+
+impl WantedAnswer {
+    fn compile(spec: &AnswerSpec, faults: &mut Vec<Invalid>) -> Self {
+        if spec.status.is_some_and(|status| !(200..300).contains(&status)) {
+            let message = "an event that is accepted is answered with a success";
+            faults.push(Invalid::new("answer.status", message, "write 200 to 299"));
+        }
+        if matches!(spec.status, Some(204 | 205)) && spec.body.as_ref().is_some_and(|body| !body.is_empty()) {
+            let message = "an answer of this status has no body";
+            faults.push(Invalid::new("answer.body", message, "leave it out"));
+        }
+        Self {
+            status: spec.status,
+            body: spec.body.clone(),
+            deadline: unit("answer.deadline", spec.deadline.as_deref(), parse_duration, faults),
+        }
+    }
 }
 
 impl Provider {
@@ -65,8 +96,8 @@ impl Provider {
         }
         let event_type = selector("event_type", &spec.event_type, &mut faults);
         let event_time = selector("event_time", spec.event_time.as_slice(), &mut faults);
-        let handshake =
-            spec.handshake.as_ref().and_then(|written| keep(Handshake::compile(written), &mut faults));
+        let handshakes = keep(Handshakes::compile(&spec.handshakes), &mut faults).unwrap_or_default();
+        let answer = spec.answer.as_ref().map(|written| WantedAnswer::compile(written, &mut faults));
         let sample = spec.sample.as_ref().and_then(|written| keep(Sample::compile(written), &mut faults));
         let max_body = unit("max_body", spec.max_body.as_deref(), parse_size, &mut faults);
         let retries_for = unit("retries_for", spec.retries_for.as_deref(), parse_duration, &mut faults);
@@ -80,7 +111,8 @@ impl Provider {
                 event_id_required: spec.event_id_required,
                 event_type,
                 event_time,
-                handshake,
+                handshakes,
+                answer: answer.unwrap_or_default(),
                 max_body,
                 retries_for,
                 sample,

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::key::{Hash, KeyForm};
 use super::signature::{Encoding, Format};
 use super::spec::{SchemeSpec, SignatureSpec, TimestampSpec};
 use super::template::{Segment, Template};
 use super::timestamp::{DEFAULT_TOLERANCE, Place, Timestamp, Unit};
 use crate::headers::is_token;
+use crate::secret::Secret;
 use crate::select::{Pointer, Selector};
 use crate::units::{Invalid, parse_duration};
 
@@ -99,6 +102,26 @@ impl Scheme {
     #[must_use]
     pub fn signs_url(&self) -> bool {
         matches!(&self.0, Method::Hmac(scheme) if scheme.signed.has(&Segment::Url))
+    }
+
+    /// The key that `secret` stands for where the scheme signs with it; `None` where it does not, or the secret is
+    /// not written so.
+    #[must_use]
+    pub fn key_of(&self, secret: &Secret) -> Option<Zeroizing<Vec<u8>>> {
+        match &self.0 {
+            Method::Hmac(scheme) => scheme.key.decode(secret).ok(),
+            Method::Clear(_) => None,
+        }
+    }
+
+    /// The headers in which it looks for a signature or a secret, in lower case.
+    #[must_use]
+    pub fn signature_headers(&self) -> Vec<String> {
+        let headers = match &self.0 {
+            Method::Hmac(scheme) => &scheme.headers,
+            Method::Clear(scheme) => &scheme.headers,
+        };
+        headers.iter().map(|name| name.to_ascii_lowercase()).collect()
     }
 
     /// The headers that hold the secret itself, in lower case: to be shown to nobody.

@@ -1,6 +1,8 @@
 //! The words of a signature scheme and of a provider's file, as typed. Plain data: nothing here is checked yet, so
 //! that the reader of the file can hand over everything it found and every mistake is reported at once.
 
+use super::handshake::{AnswerSpec, HandshakeSpec};
+
 /// A signature scheme as typed. [`super::Scheme::compile`] finds what cannot work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SchemeSpec {
@@ -75,25 +77,16 @@ pub struct ProviderSpec {
     pub event_type: Vec<String>,
     /// `event_time`: one selector.
     pub event_time: Option<String>,
-    /// `[handshake]`.
-    pub handshake: Option<HandshakeSpec>,
+    /// `[handshake]` or `[[handshakes]]`.
+    pub handshakes: Vec<HandshakeSpec>,
+    /// `[answer]`.
+    pub answer: Option<AnswerSpec>,
     /// `max_body`: a size.
     pub max_body: Option<String>,
     /// `retries_for`: a duration.
     pub retries_for: Option<String>,
     /// `[sample]`.
     pub sample: Option<SampleSpec>,
-}
-
-/// `[handshake]` as typed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HandshakeSpec {
-    /// `when`: a table of selector words and the value each must have, all of them.
-    pub when: Vec<(String, String)>,
-    /// `text`: the selector whose value is the answer's body.
-    pub text: String,
-    /// `status`; without it 200.
-    pub status: Option<u16>,
 }
 
 /// `[sample]` as typed: what `hooklatch send` sends.

@@ -24,7 +24,7 @@ use crate::ingress::head::Head;
 use crate::ingress::refusal::Refusal;
 use crate::observe::RequestOutcome;
 use crate::select::Message;
-use crate::verify::{HandshakeReply, event_time};
+use crate::verify::{Errands, HandshakeReply, Stage, event_time};
 
 /// What was learned of a request on its way, for log and metrics.
 #[derive(Default)]
@@ -100,7 +100,10 @@ impl Ingress {
     ) -> Result<Answered, Refusal> {
         let deadline = Instant::now() + corridor.patience;
         match self.examine(ticket, corridor, head, body, seen)? {
-            Examined::Challenge(reply) => Ok(handshake(reply)),
+            Examined::Challenge(reply, errands) => {
+                self.run_errands(ticket, corridor, errands).await?;
+                Ok(handshake(reply))
+            }
             Examined::Event(Step::Stands(id)) => Ok(self.repeat(corridor, id, seen)),
             Examined::Event(Step::Wait(first)) => match timeout_at(deadline, first.result()).await {
                 Ok(Some(id)) => Ok(self.repeat(corridor, id, seen)),
@@ -133,15 +136,24 @@ impl Ingress {
         let now = self.parts.clock.now();
         let url = event::public_url(corridor, &ticket.client, head);
         let message = event::message(head, &url, &body);
+        if let Some((reply, errands)) = self.challenge(corridor, &message, Stage::Unchecked, now)? {
+            return Ok(Examined::Challenge(reply, errands));
+        }
+        if settings.challenge_methods.iter().any(|method| *method == *message.method) {
+            return Err(Refusal::method_not_allowed(ticket.route.event_methods()));
+        }
         if let Some(verifier) = &settings.verifier {
             let verified = verifier.verify(&message, now)?;
+            if settings.challenges.could_have_signed(&body) {
+                return Err(Refusal::signed_by_us());
+            }
             seen.verified = true;
             if let Some(secret) = corridor.secrets.get(verified.secret) {
                 secret.hit(now);
             }
         }
-        if let Some(reply) = settings.handshake.as_ref().and_then(|handshake| handshake.answer(&message)) {
-            return Ok(Examined::Challenge(reply));
+        if let Some((reply, errands)) = self.challenge(corridor, &message, Stage::Checked, now)? {
+            return Ok(Examined::Challenge(reply, errands));
         }
         seen.is_event = true;
         seen.facts = facts(corridor, &message);
@@ -204,7 +216,7 @@ impl Ingress {
 
 /// What a request turned out to be.
 enum Examined {
-    Challenge(HandshakeReply),
+    Challenge(HandshakeReply, Errands),
     Event(Step),
 }
 
@@ -227,8 +239,8 @@ pub(super) fn accepted(corridor: &Corridor, id: EventId, outcome: RequestOutcome
 }
 
 fn handshake(reply: HandshakeReply) -> Answered {
-    let headers = crate::headers::Headers::from_pairs([("content-type", reply.content_type)]);
-    let reply = Reply { status: reply.status, headers, body: reply.body.into(), close: false };
+    let HandshakeReply { status, headers, body } = reply;
+    let reply = Reply { status, headers, body: body.into(), close: false };
     Answered { outcome: RequestOutcome::Handshake, reply, reason: None }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Parts;
 use super::ack::AckBody;
 use crate::buffer::Lane;
@@ -14,6 +16,7 @@ use crate::ingress::refusal::Refusal;
 use crate::ingress::settings::{
     Action, CorridorSettings, PathPattern, ProxySettings, RouteSettings, ServerSettings,
 };
+use crate::limit::Meter;
 use crate::net::IpSet;
 use crate::observe::{RouteMetrics, SecretMetrics};
 use crate::verify::Verifier;
@@ -49,6 +52,8 @@ pub(super) struct Corridor {
     pub(super) key_is_event_id: bool,
     /// Scheme and host that providers sign, without a `/` at the end.
     pub(super) public_base: Option<Box<str>>,
+    /// Challenges that used a secret.
+    pub(super) guesses: Meter,
 }
 
 impl Route {
@@ -77,6 +82,16 @@ impl Route {
             ));
         }
         None
+    }
+
+    /// The methods of events, as `Allow` lists them: those that are not there for challenges alone.
+    pub(super) fn event_methods(&self) -> String {
+        let alone = match &self.kind {
+            Kind::Deliver(corridor) => &corridor.settings.challenge_methods[..],
+            Kind::Proxy(_) => &[],
+        };
+        let methods = self.methods.iter().flatten().filter(|method| !alone.contains(method));
+        methods.map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
     /// When its senders get their 2xx; `None` where the app itself answers.
@@ -134,6 +149,7 @@ impl Corridor {
                 Ack::Memory | Ack::Durable => server.ack_timeout,
             },
             key_is_event_id: rule_key.is_some() && rule_key == settings.event_id.as_ref(),
+            guesses: Meter::new(Instant::now()),
             public_base: server.public_url.as_deref().map(|url| url.trim_end_matches('/').into()),
             settings,
         }

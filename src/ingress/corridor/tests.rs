@@ -1,6 +1,7 @@
 //! The whole corridor in one process: real signatures, dedupe and buffer; heads parsed as the lower half does it.
 
 mod delivered;
+mod handshakes;
 mod rig;
 
 use std::time::Duration;
@@ -258,18 +259,6 @@ async fn a_sender_that_hangs_up_leaves_the_event_kept_and_remembered_or_neither(
             }
         }
     }
-}
-
-#[tokio::test]
-async fn a_providers_challenge_is_answered_once_it_verified() {
-    let rig = Rig::new(|settings| settings.handshake = Some(rig::challenge()));
-    let challenge = Sent { body: b"{\"type\":\"challenge\",\"word\":\"abc\"}", ..Sent::event("e1") };
-    let reply = rig.send(&challenge).await;
-    assert_eq!((reply.status, &reply.body[..]), (200, &b"abc"[..]));
-    assert_eq!(rig.counted("handshake"), 1);
-    let forged = rig.send(&Sent { tamper: true, ..challenge }).await;
-    assert_eq!(word(&forged), "invalid_signature");
-    assert!(rig.take("app").is_empty());
 }
 
 #[tokio::test]

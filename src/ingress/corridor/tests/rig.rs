@@ -14,7 +14,7 @@ use crate::clock::{Clock, Millis};
 use crate::dedupe::{Dedupe, DedupeOptions, DedupeSettings};
 use crate::event::{Ack, Answer, AppReply, Attempt, Outcome};
 use crate::headers::Headers;
-use crate::ingress::corridor::{Ingress, Parts, Ticket};
+use crate::ingress::corridor::{Confirmation, Ingress, Parts, Ticket};
 use crate::ingress::parse::{Limits, parse};
 use crate::ingress::{
     Action, CorridorSettings, DedupeRule, Front, Head, PathPattern, Peer, Plan, ProxySettings, Reply,
@@ -25,7 +25,8 @@ use crate::observe::{EventLog, Metrics};
 use crate::secret::Secret;
 use crate::select::{Message, Selector};
 use crate::verify::{
-    Handshake, HandshakeSpec, NamedSecret, Scheme, SchemeSpec, SignatureSpec, TimestampSpec, Verifier,
+    Challenges, HandshakeSpec, Handshakes, Keys, NamedSecret, Scheme, SchemeSpec, SignatureSpec,
+    TimestampSpec, Verifier, WhenSpec,
 };
 
 const NOW: Millis = Millis(1_768_473_000_000);
@@ -51,6 +52,7 @@ pub(super) struct Rig {
     pub(super) dedupe: Arc<Dedupe>,
     pub(super) buffer: Buffer,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) confirmations: Mutex<tokio::sync::mpsc::Receiver<Confirmation>>,
     log: EventLog,
     lines: Lines,
 }
@@ -110,13 +112,16 @@ fn verifier(secrets: &[(&str, &str)]) -> Verifier {
     Verifier::new(scheme(), &secrets).unwrap()
 }
 
-pub(super) fn challenge() -> Handshake {
-    let spec = HandshakeSpec {
-        when: vec![("body:/type".to_owned(), "challenge".to_owned())],
-        text: "body:/word".to_owned(),
-        ..HandshakeSpec::default()
-    };
-    Handshake::compile(&spec).unwrap()
+/// What makes a request a challenge, by a selector each.
+pub(super) fn when(conditions: &[(&str, WhenSpec)]) -> Vec<(String, WhenSpec)> {
+    conditions.iter().map(|(word, must)| ((*word).to_owned(), must.clone())).collect()
+}
+
+/// Challenges with the route's key and one setting, `verify_token = "open sesame"`.
+pub(super) fn challenges(specs: &[HandshakeSpec]) -> Challenges {
+    let settings = [("verify_token".to_owned(), Secret::new("open sesame"))].into();
+    let key = scheme().key_of(&Secret::new("the secret"));
+    Handshakes::compile(specs).unwrap().bind(Keys::new(key, settings))
 }
 
 fn corridor() -> CorridorSettings {
@@ -125,7 +130,9 @@ fn corridor() -> CorridorSettings {
         verifier: Some(verifier(&[("old", "another secret"), ("current", "the secret")])),
         secret_names: vec!["old".into(), "current".into()],
         provider: Some("acme".into()),
-        handshake: None,
+        challenges: Challenges::default(),
+        challenge_methods: Vec::new(),
+        capture: None,
         deliver_to: vec!["app".into()],
         ack: Ack::Memory,
         ack_status: 200,
@@ -215,15 +222,18 @@ impl Rig {
         change(&mut settings);
         let mut routes = vec![hook(settings)];
         change_routes(&mut routes);
+        let (confirm, confirmations) = tokio::sync::mpsc::channel(2);
         let parts = Parts {
             clock: clock.clone(),
             dedupe: Arc::clone(&dedupe),
             buffer: buffer.clone(),
+            confirmations: confirm,
             metrics: Arc::clone(&metrics),
             log: log.clone(),
         };
         let ingress = Ingress::new(parts, ServerSettings::new(options).unwrap(), routes).unwrap();
-        Self { ingress, clock, dedupe, buffer, metrics, log, lines }
+        let confirmations = Mutex::new(confirmations);
+        Self { ingress, clock, dedupe, buffer, metrics, confirmations, log, lines }
     }
 
     pub(super) fn apply(&self, change: impl FnOnce(&mut CorridorSettings)) {

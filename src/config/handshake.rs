@@ -1,0 +1,132 @@
+//! A provider's challenges: `[handshake]`, `[[handshakes]]` and `[answer]` of its file, and what a route gives them.
+
+use std::collections::BTreeMap;
+
+use super::walk::{Table, Value};
+use super::{Context, schema, scheme, secrets};
+use crate::secret::Secret;
+use crate::verify::{AnswerSpec, ConfirmSpec, HandshakeSpec, Handshakes, WhenSpec};
+
+/// Reads `[handshake]` and `[[handshakes]]` of a provider's file.
+pub(super) fn read(table: &Table<'_>) -> Vec<HandshakeSpec> {
+    let (one, more) = (table.get("handshake"), table.get("handshakes"));
+    if let (Some(_), Some(more)) = (one, more) {
+        more.mistake("[handshake] or [[handshakes]], not both", "write each as [[handshakes]]");
+    }
+    let one = one.and_then(handshake);
+    let items = more.and_then(|value| value.array("write [[handshakes]]"));
+    one.into_iter().chain(items.into_iter().flatten().filter_map(handshake)).collect()
+}
+
+fn handshake(value: Value<'_>) -> Option<HandshakeSpec> {
+    let table = value.table("[handshake]", &schema::HANDSHAKE, "write [handshake]")?;
+    let text = |key: &'static str| table.get(key).and_then(Value::string);
+    let spec = HandshakeSpec {
+        methods: table.get("method").and_then(scheme::texts).unwrap_or_default(),
+        when: table.get("when").map(when).unwrap_or_default(),
+        signed: table.get("signed").and_then(Value::bool),
+        status: table.get("status").and_then(|value| u16::try_from(value.integer(200..=499)?).ok()),
+        headers: table.get("headers").map(texts).unwrap_or_default(),
+        text: text("text"),
+        json: table.get("json").and_then(Value::json),
+        charset: text("charset"),
+        length: table.get("length").and_then(length),
+        capture: text("capture"),
+        confirm: table.get("confirm").and_then(confirm),
+    };
+    table.done();
+    Some(spec)
+}
+
+/// Selectors and what must stand there.
+fn when(value: Value<'_>) -> Vec<(String, WhenSpec)> {
+    let entries = value.entries("write { \"body:/type\" = \"url_verification\" }").unwrap_or_default();
+    let must = |value: Value<'_>| match value.as_bool() {
+        Some(there) => Some(WhenSpec::There(there)),
+        None => scheme::texts(value).map(WhenSpec::Is),
+    };
+    entries.into_iter().filter_map(|(key, _, value)| Some((key.to_owned(), must(value)?))).collect()
+}
+
+/// A table of the user's own keys with strings.
+pub(super) fn texts(value: Value<'_>) -> Vec<(String, String)> {
+    let entries = value.entries("write a table of names and strings").unwrap_or_default();
+    entries.into_iter().filter_map(|(key, _, value)| Some((key.to_owned(), value.string()?))).collect()
+}
+
+fn length(value: Value<'_>) -> Option<(usize, usize)> {
+    const HELP: &str = "write the least and the most bytes: [20, 32]";
+    let items: Vec<_> = value.array(HELP)?.map(|item| item.integer(1..=512)).collect();
+    let [Some(least), Some(most)] = items[..] else {
+        value.mistake("a length is two numbers", HELP);
+        return None;
+    };
+    Some((usize::try_from(least).ok()?, usize::try_from(most).ok()?))
+}
+
+fn confirm(value: Value<'_>) -> Option<ConfirmSpec> {
+    let table = value.table("confirm of [handshake]", &schema::CONFIRM, "write { url = …, host = … }")?;
+    let url = table.require("url", "write url = \"body:/SubscribeURL\"").and_then(Value::string);
+    let hosts = table.require("host", "write host = \"sns.*.amazonaws.com\"").and_then(scheme::texts);
+    table.done();
+    Some(ConfirmSpec { url: url.unwrap_or_default(), hosts: hosts.unwrap_or_default() })
+}
+
+/// Reads `[answer]` of a provider's file.
+pub(super) fn answer(value: Value<'_>) -> Option<AnswerSpec> {
+    let table = value.table("[answer]", &schema::ANSWER, "write [answer]")?;
+    let answer = AnswerSpec {
+        status: table.get("status").and_then(|value| u16::try_from(value.integer(200..=299)?).ok()),
+        body: table.get("body").and_then(Value::string),
+        deadline: table.get("deadline").and_then(Value::string),
+    };
+    table.done();
+    Some(answer)
+}
+
+/// Reads `handshake = { NAME = { env = … } }` of a route whose provider has these `handshakes`.
+pub(super) fn settings(
+    route: &str,
+    table: &Table<'_>,
+    handshakes: &Handshakes,
+    context: &Context<'_>,
+) -> BTreeMap<String, Secret> {
+    let known = handshakes.settings();
+    let value = table.get("handshake");
+    let help = known.first().map_or_else(
+        || "leave it out".to_owned(),
+        |name| format!("write handshake = {{ {name} = {{ env = \"NAME\" }} }}"),
+    );
+    let entries = value.and_then(|value| value.entries(&help)).unwrap_or_default();
+    let mut settings = BTreeMap::new();
+    for (name, span, value) in entries {
+        if !known.iter().any(|other| other == name) {
+            let message = match known.is_empty() {
+                true => "the handshakes of this route's provider take no settings".to_owned(),
+                false => format!("the handshakes of this route's provider know no `{}`", name.escape_debug()),
+            };
+            value.walk.mistake(span, message, help.clone());
+            continue;
+        }
+        let key = format!("routes.{route}.handshake.{name}");
+        if let Some(found) = secrets::secret(value, &key, 1, context)
+            && let Some(secret) = found.secret
+        {
+            settings.insert(name.to_owned(), secret);
+        }
+    }
+    let missing: Vec<_> = known.iter().filter(|name| !settings.contains_key(*name)).collect();
+    let unread = !context.secrets.borrow().reads();
+    if let Some(name) = missing.first().filter(|_| !unread) {
+        table.walk.warn(
+            table.span(),
+            format!(
+                "{}: when this webhook is set up, its provider sends a challenge that is answered with `{name}`; without \
+                 it the set-up will fail",
+                table.name
+            ),
+            help,
+        );
+    }
+    settings
+}

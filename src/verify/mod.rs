@@ -93,6 +93,7 @@
 //! `{id}` (a fresh event id), `{type}`, `{now}` (UNIX seconds), `{now_ms}` (milliseconds), `{now_rfc3339}`.
 
 
+pub mod explain;
 mod handshake;
 mod key;
 mod port;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::beside::Beside;
 use super::filter::{self, Choice, MAX_PAGE};
 use super::guard::{self, Caller, Entrance, Tokens};
+use super::rejected;
 use super::reply::{self, Refusal, Reply};
 use super::show;
 use super::status;
@@ -146,7 +147,17 @@ impl Desk {
             [list @ ("events" | "dead")] => {
                 get(asked.method)?;
                 let page = page_of(list, query, now)?;
-                self.beside.events.run(move || show_page(&view, &page)).await?
+                if page.filter.status == Some("rejected") {
+                    rejected::page(&view, &page)?
+                } else {
+                    self.beside.events.run(move || show_page(&view, &page)).await?
+                }
+            }
+            ["events", id, "explain"] => {
+                get(asked.method)?;
+                let wanted = event_id(id)?;
+                let found = self.beside.events.run(move || (view.rejected.explain)(wanted)).await?;
+                rejected::explained(&found.ok_or_else(|| not_rejected(id))?)
             }
             ["events", id] => {
                 get(asked.method)?;
@@ -173,6 +184,12 @@ impl Desk {
                 let destinations = found.map_err(no_room)?.ok_or_else(|| unknown_event(id))?;
                 let answer = json!({"id": id, "destinations": destinations});
                 Ok(Done { what: "replay of an event", count: destinations, answer })
+            }
+            Change::Release(id) => {
+                let any_time = filter::any_time(body)?;
+                let answer =
+                    rejected::released(id, (self.view.rejected.release)(event_id(id)?, any_time).await)?;
+                Ok(Done { what: "release of a refused request", count: 1, answer })
             }
             Change::ReplayDead => {
                 let choice = filter::choice(body, now)?;
@@ -203,6 +220,7 @@ impl Desk {
 enum Change<'a> {
     Reload,
     Replay(&'a str),
+    Release(&'a str),
     ReplayDead,
     DropDead,
 }
@@ -212,6 +230,7 @@ impl<'a> Change<'a> {
         match segments {
             ["reload"] => Some(Self::Reload),
             ["events", id, "replay"] => Some(Self::Replay(id)),
+            ["events", id, "release"] => Some(Self::Release(id)),
             ["dead", "replay"] => Some(Self::ReplayDead),
             ["dead", "drop"] => Some(Self::DropDead),
             _ => None,
@@ -258,7 +277,7 @@ fn show_page(view: &AdminView, page: &filter::Page) -> Value {
 }
 
 fn show_event(view: &AdminView, id: EventId) -> Option<Value> {
-    let event = view.buffer.find(id)?;
+    let Some(event) = view.buffer.find(id) else { return rejected::find(view, id) };
     let routes = (view.routes)();
     let route = routes.iter().find(|route| route.name == event.event.route);
     Some(show::detail(&event, route))
@@ -356,6 +375,12 @@ fn unknown_event(id: &str) -> Refusal {
     Refusal::not_found(format!("There is no event {id} (any more)."))
 }
 
+fn not_rejected(id: &str) -> Refusal {
+    Refusal::not_found(format!(
+        "There is no refused request {id} (any more); `[rejected]` says how long they are kept."
+    ))
+}
+
 fn no_room(error: KeepError) -> Refusal {
     let (word, message) = match error {
         KeepError::Full { destination: Some(name) } => {
@@ -386,9 +411,6 @@ fn not_there(segments: &[&str], path: &str) -> Refusal {
     match segments {
         ["destinations", _, "pause" | "resume" | "retry" | "drain"] => {
             Refusal::not_yet("Pausing, resuming, retrying and draining a destination are not yet supported.")
-        }
-        ["events", _, "release" | "explain"] => {
-            Refusal::not_yet("Rejected events are not kept yet, so none can be released or explained.")
         }
         ["routes" | "destinations", _, "test"] => Refusal::not_yet("Test events are not yet supported."),
         _ => Refusal::not_found(format!("There is no {path} in this API.")),

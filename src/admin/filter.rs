@@ -89,6 +89,19 @@ pub(super) fn choice(body: &[u8], now: Millis) -> Result<Choice, Refusal> {
     Ok(choice)
 }
 
+/// `{"any_time":true}`, or nothing.
+pub(super) fn any_time(body: &[u8]) -> Result<bool, Refusal> {
+    let mut any_time = false;
+    for (name, value) in members(body)? {
+        match (name.as_str(), value) {
+            ("any_time", Value::Bool(given)) => any_time = given,
+            ("any_time", _) => return Err(Refusal::invalid(&name, "This is true or false.")),
+            _ => return Err(Refusal::invalid(&name, "There is `any_time`, and nothing else.")),
+        }
+    }
+    Ok(any_time)
+}
+
 fn members(body: &[u8]) -> Result<serde_json::Map<String, Value>, Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(serde_json::Map::new());
@@ -155,10 +168,9 @@ fn status(word: &str) -> Result<&'static str, Refusal> {
         "pending" => Ok("pending"),
         "delivered" => Ok("delivered"),
         "dead" => Ok("dead"),
-        "rejected" | "orphaned" => {
-            Err(Refusal::not_yet(format!("Events that are {word} are not yet supported.")))
-        }
-        _ => Err(Refusal::invalid("status", "A status is pending, delivered or dead.")),
+        "rejected" => Ok("rejected"),
+        "orphaned" => Err(Refusal::not_yet(format!("Events that are {word} are not yet supported."))),
+        _ => Err(Refusal::invalid("status", "A status is pending, delivered, dead or rejected.")),
     }
 }
 
@@ -226,7 +238,7 @@ mod tests {
                 "{query}"
             );
         }
-        assert_eq!(page("status=rejected", NOW).unwrap_err().error, "not_yet_supported");
+        assert_eq!(page("status=rejected", NOW).unwrap().filter.status, Some("rejected"));
     }
 
     #[test]

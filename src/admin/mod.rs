@@ -9,6 +9,7 @@ mod beside;
 mod filter;
 mod guard;
 mod listener;
+mod rejected;
 mod reply;
 mod server;
 mod settings;
@@ -25,4 +26,7 @@ pub use server::{AdminServer, serve};
 pub use settings::{AdminListen, AdminOptions, AdminSettings};
 pub use show::stored;
 pub use token::{TOKEN_FILE, load_or_create};
-pub use view::{AdminView, Ask, GatewayView, Readiness, ReloadView, RouteAction, RouteView, SecretView};
+pub use view::{
+    AdminView, Ask, AskAbout, GatewayView, Readiness, RejectedDesk, Release, ReloadView, RouteAction,
+    RouteView, SecretView,
+};

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::view::{RouteAction, RouteView};
 use crate::buffer::{DeadReason, DestinationView, EventView, Status};
 use crate::event::{Answer, Attempt, Event};
+use crate::headers::Headers;
 
 const REDACTED: &str = "[redacted]";
 
@@ -40,12 +41,7 @@ pub(super) fn detail(view: &EventView, route: Option<&RouteView>) -> Value {
     put("target", json!(redact_query(&event.target)));
     put("forwarded_for", json!(event.forwarded_for));
     put("forwarded_proto", json!(event.forwarded_proto.as_str()));
-    let headers = event.headers.iter().map(|(name, value)| {
-        let shown =
-            if is_secret_header(name, route) { REDACTED.into() } else { String::from_utf8_lossy(value) };
-        json!([String::from_utf8_lossy(name), shown])
-    });
-    put("headers", headers.collect());
+    put("headers", headers(&event.headers, route));
     let places = view.destinations.iter().map(|place| {
         let mut shown = place_head(place);
         shown.insert("attempts".to_owned(), place.attempts.iter().map(attempt).collect());
@@ -55,6 +51,16 @@ pub(super) fn detail(view: &EventView, route: Option<&RouteView>) -> Value {
     put("destinations", places.collect());
     put_bytes(&mut shown, "body", &event.body);
     Value::Object(shown)
+}
+
+/// Header lines without the secrets that they carry.
+pub(super) fn headers(headers: &Headers, route: Option<&RouteView>) -> Value {
+    let line = |(name, value): (&[u8], &[u8])| {
+        let shown =
+            if is_secret_header(name, route) { REDACTED.into() } else { String::from_utf8_lossy(value) };
+        json!([String::from_utf8_lossy(name), shown])
+    };
+    headers.iter().map(line).collect()
 }
 
 /// An event as [`detail`] shows it, to whoever reads the folder of a gateway that does not run: the headers of its
@@ -115,7 +121,7 @@ fn answer(answer: Answer) -> Value {
 }
 
 /// As text where it is text, else as base64 under another key.
-fn put_bytes(shown: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
+pub(super) fn put_bytes(shown: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => shown.insert(key.to_owned(), json!(text)),
         Err(_) => shown.insert(format!("{key}_base64"), json!(STANDARD.encode(bytes))),
@@ -139,7 +145,7 @@ fn sounds_secret(name: &str) -> bool {
 }
 
 /// The target with the values of such parameters left out.
-fn redact_query(target: &str) -> String {
+pub(super) fn redact_query(target: &str) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
     let parameters: Vec<_> = query
         .split('&')

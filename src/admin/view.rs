@@ -10,7 +10,8 @@ use crate::buffer::Buffer;
 use crate::clock::{Clock, Millis};
 use crate::dedupe::Dedupe;
 use crate::delivery::DestinationHealth;
-use crate::event::Ack;
+use crate::event::{Ack, EventId};
+use crate::ingress::{Explained, NotReleased, Rejected, Released};
 use crate::observe::{DestinationGauges, Gauges, Metrics};
 
 /// Asks for something as it stands now.
@@ -39,9 +40,30 @@ pub struct AdminView {
     pub destinations: Ask<Vec<DestinationHealth>>,
     /// What only the gateway knows.
     pub gateway: Ask<GatewayView>,
+    /// What the front door refused.
+    pub rejected: RejectedDesk,
     /// Reads the configuration again: what changed, or why the old one stays.
     pub reload: Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
 }
+
+/// Asks for something about one event.
+pub type AskAbout<T> = Box<dyn Fn(EventId) -> T + Send + Sync>;
+
+/// Refused requests, as the front door keeps them.
+pub struct RejectedDesk {
+    /// All that are kept, the newest first.
+    pub list: Ask<Vec<Arc<Rejected>>>,
+    /// The one with this id.
+    pub find: AskAbout<Option<Arc<Rejected>>>,
+    /// Why it was refused. Takes up to a second: called on a thread that may.
+    pub explain: AskAbout<Option<Explained>>,
+    /// Lets it in; `true`: a right signature of any time is right.
+    pub release: Release,
+}
+
+/// Lets a refused request in.
+pub type Release =
+    Box<dyn Fn(EventId, bool) -> BoxFuture<'static, Result<Released, NotReleased>> + Send + Sync>;
 
 impl fmt::Debug for AdminView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,7 +8,7 @@ use super::human;
 use super::out::{Failure, Out, Outcome};
 use super::view;
 
-/// Lists, shows and replays events of a running gateway.
+/// Lists, shows, replays and releases events of a running gateway.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -22,7 +22,7 @@ enum Command {
         #[command(flatten)]
         filter: Filter,
         /// Where they stand
-        #[arg(long, value_parser = ["pending", "delivered", "dead"])]
+        #[arg(long, value_parser = ["pending", "delivered", "dead", "rejected"])]
         status: Option<String>,
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 50)]
@@ -34,6 +34,17 @@ enum Command {
     Show {
         /// hooklatch's id, hl_…
         id: String,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Check refused requests again and let them in, each once
+    Release {
+        /// The request_ids of their refusals, hl_…
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Also what was signed right, but too long ago or too far ahead
+        #[arg(long)]
+        any_time: bool,
         #[command(flatten)]
         access: Access,
     },
@@ -64,6 +75,9 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
         Command::Show { id, access } => {
             super::with_api(access, async |api| show(&api, access, id, out).await)
         }
+        Command::Release { ids, any_time, access } => {
+            super::with_api(access, async |api| release(&api, access, ids, *any_time, out).await)
+        }
         Command::Replay { ids, dry_run, access } => {
             super::with_api(access, async |api| replay(&api, access, ids, *dry_run, out).await)
         }
@@ -89,8 +103,14 @@ pub async fn list(
         return out.line("no such events");
     }
     let full = events.len() as u64 == limit;
-    let rows: Vec<_> = events.iter().map(view::row).collect();
-    human::table(out, &view::HEAD, &rows)?;
+    if pairs.contains(&("status", "rejected".to_owned())) {
+        let rows: Vec<_> = events.iter().map(view::rejected_row).collect();
+        human::table(out, &view::REJECTED_HEAD, &rows)?;
+        out.line("\n`hooklatch explain ID` tells why")?;
+    } else {
+        let rows: Vec<_> = events.iter().map(view::row).collect();
+        human::table(out, &view::HEAD, &rows)?;
+    }
     if full {
         out.line(format_args!("\nthe newest {limit}; there may be more (--limit)"))?;
     }
@@ -125,8 +145,22 @@ async fn replay(api: &Api, access: &Access, ids: &[String], dry_run: bool, out: 
     out.line(format_args!("{} {done}", human::count(ids.len() as u64, "event")))
 }
 
+async fn release(api: &Api, access: &Access, ids: &[String], any_time: bool, out: &mut Out) -> Outcome {
+    let body = json!({ "any_time": any_time });
+    let mut answers = Vec::new();
+    for id in ids {
+        let answer = api.post(&format!("events/{}/release", checked(id)?), Some(&body)).await?;
+        if !access.json {
+            let event = view::text(&answer, "event");
+            out.line(format_args!("{id}: {} as {event}", view::text(&answer, "outcome")))?;
+        }
+        answers.push(answer);
+    }
+    if access.json { out.json(&Value::Array(answers)) } else { Ok(()) }
+}
+
 /// An id as a path of the API may hold it.
-fn checked(id: &str) -> Result<&str, Failure> {
+pub fn checked(id: &str) -> Result<&str, Failure> {
     match id.parse::<crate::event::EventId>() {
         Ok(_) => Ok(id),
         Err(error) => Err(Failure::usage(format!(

@@ -8,6 +8,7 @@ mod check;
 mod dead;
 mod demo;
 mod events;
+mod explain;
 mod filter;
 mod human;
 mod latency;
@@ -55,6 +56,7 @@ enum Command {
     Reload(reload::Args),
     Events(events::Args),
     Dead(dead::Args),
+    Explain(explain::Args),
     Spool(spool::Args),
 }
 
@@ -82,6 +84,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Reload(args) => reload::run(&args, &mut out),
         Command::Events(args) => events::run(&args, &mut out),
         Command::Dead(args) => dead::run(&args, &mut out),
+        Command::Explain(args) => explain::run(&args, &mut out),
         Command::Spool(args) => spool::run(&args, &mut out),
     };
     // What was found out before a failure is printed before the failure is.

@@ -11,7 +11,23 @@ use super::out::{Out, Outcome};
 /// The columns of [`row`].
 pub const HEAD: [&str; 7] = ["ID", "RECEIVED", "ROUTE", "TYPE", "EVENT ID", "SIZE", "STATUS"];
 
-fn text(value: &Value, key: &str) -> String {
+/// The columns of [`rejected_row`].
+pub const REJECTED_HEAD: [&str; 6] = ["ID", "RECEIVED", "ROUTE", "FROM", "SIZE", "REFUSED"];
+
+/// A refused request in a line.
+pub fn rejected_row(rejected: &Value) -> Vec<String> {
+    vec![
+        text(rejected, "id"),
+        text(rejected, "received_at"),
+        text(rejected, "route"),
+        text(rejected, "client"),
+        rejected.get("bytes").and_then(Value::as_u64).map_or_else(|| "–".to_owned(), size),
+        text(rejected, "error"),
+    ]
+}
+
+/// A member of `value` as text that a terminal may show.
+pub fn text(value: &Value, key: &str) -> String {
     match value.get(key) {
         Some(Value::String(text)) => printable(text, false),
         Some(Value::Null) | None => "–".to_owned(),
@@ -66,6 +82,10 @@ pub fn print(out: &mut Out, event: &Value) -> Outcome {
         ("from", "forwarded_for"),
     ] {
         out.line(format_args!("{label:9} {}", text(event, key)))?;
+    }
+    if event.get("status").and_then(Value::as_str) == Some("rejected") {
+        let (error, message) = (text(event, "error"), text(event, "message"));
+        out.line(format_args!("{:9} {error}: {message}", "refused"))?;
     }
     for destination in destinations(event) {
         print_destination(out, destination)?;

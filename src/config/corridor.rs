@@ -8,7 +8,7 @@ use super::suggest::nearest;
 use super::walk::{Table, Value, set};
 use super::{Context, dedupe, handshake, schema, scheme, secrets, server};
 use crate::event::Ack;
-use crate::ingress::{Capture, CorridorSettings};
+use crate::ingress::{Capture, CorridorSettings, Evidence};
 use crate::secret::Secret;
 use crate::select::Selector;
 use crate::units::format_size;
@@ -74,9 +74,10 @@ impl<'a> Corridor<'_, 'a, '_> {
         }
         self.warn_of_guessed_url(check.as_ref(), public_url.is_some());
         let _ = check?;
-        let Secrets { verifier, names: secret_names, first: _, capture } = secrets?;
+        let Secrets { verifier, evidence, names: secret_names, first: _, capture } = secrets?;
         Some(CorridorSettings {
             verifier,
+            evidence,
             secret_names,
             provider: provider.map(|provider| Arc::clone(&provider.name)),
             challenges,
@@ -415,6 +416,7 @@ impl<'a> Corridor<'_, 'a, '_> {
 struct Secrets {
     /// `None` where nothing is checked.
     verifier: Option<Verifier>,
+    evidence: Option<Evidence>,
     /// Their names by position.
     names: Vec<Arc<str>>,
     first: Option<Secret>,
@@ -442,7 +444,8 @@ impl Secrets {
         Ok(Self {
             verifier: Some(verifier?),
             names: named.iter().map(|named| Arc::clone(&named.name)).collect(),
-            first: named.into_iter().next().map(|named| named.secret),
+            first: named.first().map(|named| named.secret.clone()),
+            evidence: Some(Evidence { scheme: Arc::clone(scheme), secrets: named, shadow: Vec::new() }),
             capture,
         })
     }

@@ -50,7 +50,7 @@ use crate::admin::AdminSettings;
 use crate::buffer::BufferSettings;
 use crate::dedupe::DedupeSettings;
 use crate::delivery::DestinationSettings;
-use crate::ingress::{RouteSettings, ServerSettings};
+use crate::ingress::{RejectedSettings, RouteSettings, ServerSettings};
 use crate::observe::LogOptions;
 
 pub use catalog::Catalog;
@@ -78,6 +78,8 @@ pub struct Config {
     pub buffer: BufferSettings,
     /// `[dedupe]`.
     pub dedupe: DedupeSettings,
+    /// `[rejected]`.
+    pub rejected: RejectedSettings,
     /// `[admin]` and `[metrics]`.
     pub admin: AdminSettings,
     /// `[log]`.
@@ -187,6 +189,7 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
     let server = server::server(&root, context);
     let buffer = buffer::read(&root, context);
     let (dedupe, dedupe_options) = server::dedupe(&root);
+    let rejected = server::rejected(&root);
     let admin = server::admin(&root, context);
     let log = server::log(&root);
     let destinations = destinations::destinations(&root, context);
@@ -216,6 +219,7 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
         destinations: destinations.into_values().filter_map(|read| read.settings).collect(),
         buffer,
         dedupe: dedupe?,
+        rejected: rejected?,
         admin,
         log,
         warnings: Vec::new(),

@@ -26,6 +26,7 @@ pub(super) static ROOT: Schema = Schema {
         "buffer",
         "dead",
         "dedupe",
+        "rejected",
         "log",
         "routes",
         "destinations",
@@ -77,6 +78,9 @@ pub(super) static BUFFER: Schema = Schema {
 pub(super) static DEAD: Schema = Schema { table: "[dead]", keys: &["retention", "max_bytes"], later: &[] };
 
 pub(super) static DEDUPE: Schema = Schema { table: "[dedupe]", keys: &["ttl", "max_ids"], later: &[] };
+
+pub(super) static REJECTED: Schema =
+    Schema { table: "[rejected]", keys: &["max_events", "max_bytes", "retention"], later: &[] };
 
 pub(super) static LOG: Schema = Schema { table: "[log]", keys: &["format", "level"], later: &[] };
 
@@ -245,13 +249,14 @@ pub(super) static MAX_PENDING: Schema =
     Schema { table: "max_pending of [destinations.NAME]", keys: &["events", "bytes"], later: &[] };
 
 /// The tables of a user's file, in the order in which a misplaced key is looked for.
-static ALL: [&Schema; 18] = [
+static ALL: [&Schema; 19] = [
     &ROUTE,
     &DESTINATION,
     &SERVER,
     &BUFFER,
     &DEAD,
     &DEDUPE,
+    &REJECTED,
     &ADMIN,
     &METRICS,
     &LOG,

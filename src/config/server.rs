@@ -8,7 +8,9 @@ use super::{Context, name_mistake, secrets, url};
 use crate::admin::{AdminListen, AdminOptions, AdminSettings};
 use crate::dedupe::{DedupeOptions, DedupeSettings};
 use crate::headers::is_token;
-use crate::ingress::{ListenAddress, Listener, ServerOptions, ServerSettings, TrustedProxies};
+use crate::ingress::{
+    ListenAddress, Listener, RejectedOptions, RejectedSettings, ServerOptions, ServerSettings, TrustedProxies,
+};
 use crate::net::IpSet;
 use crate::observe::LogOptions;
 
@@ -285,6 +287,19 @@ pub(super) fn dedupe(root: &Table<'_>) -> (Option<DedupeSettings>, DedupeOptions
     let settings = DedupeSettings::new(options.clone()).map_err(|complaints| table.invalid(complaints)).ok();
     table.done();
     (settings, options)
+}
+
+/// Reads `[rejected]`.
+pub(super) fn rejected(root: &Table<'_>) -> Option<RejectedSettings> {
+    let table = section(root, "rejected", &schema::REJECTED);
+    let mut options = RejectedOptions::default();
+    let max_events = table.get("max_events").and_then(|value| value.integer(0..=100_000));
+    set(&mut options.max_events, max_events.and_then(|events| usize::try_from(events).ok()));
+    set(&mut options.max_bytes, table.get("max_bytes").and_then(Value::size));
+    set(&mut options.retention, table.get("retention").and_then(Value::duration));
+    let settings = RejectedSettings::new(options).map_err(|complaints| table.invalid(complaints)).ok();
+    table.done();
+    settings
 }
 
 /// Reads `[admin]` and `[metrics]`.

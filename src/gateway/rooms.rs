@@ -146,6 +146,7 @@ impl Rooms {
         self.destinations.apply(&config.destinations);
         self.door.set_settings(server);
         self.dedupe.apply(&config.dedupe);
+        self.ingress.keep_rejected(config.rejected);
         if let Some(admin) = self.admin.get() {
             admin.set_tokens(tokens);
         }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::reload::Reloader;
 use super::rooms::Rooms;
-use crate::admin::{AdminView, GatewayView, RouteAction, RouteView, SecretView};
+use crate::admin::{AdminView, GatewayView, RejectedDesk, RouteAction, RouteView, SecretView};
 use crate::clock::Millis;
-use crate::ingress::{self, RouteConflict};
+use crate::config::Catalog;
+use crate::ingress::{self, NotReleased, RouteConflict};
+use crate::verify::Provider;
 
 /// What stands in each other's way, one line each.
 pub(super) fn conflicts(conflicts: &[RouteConflict]) -> String {
@@ -43,6 +45,7 @@ pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminV
             reload
         })
     };
+    let rejected = rejected(rooms);
     AdminView {
         buffer: rooms.buffer.clone(),
         dedupe: Arc::clone(&rooms.dedupe),
@@ -53,8 +56,32 @@ pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminV
         routes,
         destinations,
         gateway,
+        rejected,
         reload,
     }
+}
+
+fn rejected(rooms: &Arc<Rooms>) -> RejectedDesk {
+    let ingress = || Arc::clone(&rooms.ingress);
+    let (list, find, explain, release) = (ingress(), ingress(), ingress(), ingress());
+    // As a reload: the admin thread has a runtime of its own, the rooms work on the gateway's.
+    let runtime = tokio::runtime::Handle::current();
+    RejectedDesk {
+        list: Box::new(move || list.rejected()),
+        find: Box::new(move |id| find.find_rejected(id)),
+        explain: Box::new(move |id| explain.explain(id, &providers())),
+        release: Box::new(move |id, any_time| {
+            let ingress = Arc::clone(&release);
+            let released = runtime.spawn(async move { ingress.release(id, any_time).await });
+            Box::pin(async move { released.await.unwrap_or(Err(NotReleased::Unknown)) })
+        }),
+    }
+}
+
+/// Whose headers are recognised in a refused request.
+fn providers() -> Vec<Arc<Provider>> {
+    let catalog = Catalog::shipped();
+    catalog.names().filter_map(|name| catalog.get(name)).map(Arc::clone).collect()
 }
 
 fn routes(rooms: &Rooms, reloader: &Reloader) -> Vec<RouteView> {

@@ -8,6 +8,7 @@ mod answer;
 mod event;
 mod express;
 mod handshake;
+mod release;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use super::client_ip::Client;
 use super::front::{At, Fault, Front, Passage, Passed, Plan, Reply};
 use super::head::Head;
 use super::refusal::Refusal;
+use super::rejected::RejectedList;
 use super::router::{Match, RouteConflict, RouteKey, Router};
 use super::settings::{Peer, RouteSettings, ServerSettings};
 use crate::buffer::Buffer;
@@ -33,7 +35,11 @@ use crate::observe::{EventLog, Metrics, RequestLine, RequestOutcome, RouteMetric
 use route::{Kind, Route};
 
 pub use handshake::{CONFIRMATIONS, Confirmation};
+pub use release::{Explained, NotReleased, Released};
 pub use route::{ActionView, CorridorView, RouteView};
+
+/// Ids of requests are told from ids of events by it: no buffer counts so far.
+const FIRST_REQUEST: u64 = 1 << 63;
 
 /// The rooms and tools that the front door works with.
 #[derive(Clone, Debug)]
@@ -57,6 +63,7 @@ pub struct Parts {
 pub struct Ingress {
     parts: Parts,
     request_ids: EventIds,
+    rejected: RejectedList,
     /// For requests that no route took.
     unmatched: RouteMetrics,
     state: ArcSwap<State>,
@@ -90,7 +97,8 @@ impl Ingress {
     ) -> Result<Self, Vec<RouteConflict>> {
         let state = State::build(&parts, server, routes)?;
         Ok(Self {
-            request_ids: EventIds::starting_at(0),
+            request_ids: EventIds::starting_at(FIRST_REQUEST),
+            rejected: RejectedList::default(),
             unmatched: parts.metrics.route(""),
             state: ArcSwap::from_pointee(state),
             parts,
@@ -123,11 +131,28 @@ impl Ingress {
         self.state.load().routes.iter().map(|route| route.view()).collect()
     }
 
-    fn refuse_at_head(&self, head: &Head, client: &str, route: Option<&Route>, refusal: &Refusal) -> Reply {
+    fn refuse_at_head(
+        &self,
+        head: &Head,
+        client: Client,
+        route: Option<&Arc<Route>>,
+        refusal: &Refusal,
+    ) -> Reply {
         let request_id = self.request_ids.next(self.parts.clock.now());
         let ended = Ended { outcome: refusal.outcome, reason: Some(&refusal.message), ..Ended::default() };
         let reply = refusal.reply(self.parts.clock.now(), request_id);
-        self.note(&Request { route, client, request_id, head: Some(head), took: took(head) }, &ended, &reply);
+        let request = Request {
+            route: route.map(|route| &**route),
+            client: client.address(),
+            request_id,
+            head: Some(head),
+            took: took(head),
+        };
+        self.note(&request, &ended, &reply);
+        if let Some(route) = route {
+            let ticket = Ticket { route: Arc::clone(route), client, request_id };
+            self.note_rejected(&ticket, refusal, head.clone(), None);
+        }
         reply
     }
 
@@ -235,8 +260,7 @@ impl Front for Ingress {
             }
             (route, refusal) => {
                 let refusal = refusal.unwrap_or_else(Refusal::unknown_route);
-                let route = route.map(|route| &**route);
-                Plan::Refuse(self.refuse_at_head(head, client.address(), route, &refusal))
+                Plan::Refuse(self.refuse_at_head(head, client, route, &refusal))
             }
         }
     }

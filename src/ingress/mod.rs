@@ -20,6 +20,7 @@ mod passthrough;
 mod path;
 mod refusal;
 mod registry;
+mod rejected;
 mod router;
 mod session;
 mod settings;
@@ -29,14 +30,17 @@ mod write;
 mod tests;
 
 pub use corridor::{
-    ActionView, CONFIRMATIONS, Confirmation, CorridorView, Ingress, Parts, RouteView, Ticket,
+    ActionView, CONFIRMATIONS, Confirmation, CorridorView, Explained, Ingress, NotReleased, Parts, Released,
+    RouteView, Ticket,
 };
 pub use door::Door;
 pub use front::{At, Fault, Front, Passage, Passed, Plan, Reply};
 pub use head::{Framing, Head};
 pub use listen::{Bound, OpenFiles, raise_open_files};
+pub use refusal::{Refusal, status};
+pub use rejected::{Rejected, RejectedOptions, RejectedSettings};
 pub use router::{Match, RouteConflict, RouteKey, Router, TableRow};
 pub use settings::{
-    Action, Capture, CorridorSettings, DedupeRule, ListenAddress, Listener, PathPattern, Peer, ProxySettings,
-    RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
+    Action, Capture, CorridorSettings, DedupeRule, Evidence, ListenAddress, Listener, PathPattern, Peer,
+    ProxySettings, RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
 };

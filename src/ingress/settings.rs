@@ -11,7 +11,7 @@ use crate::event::Ack;
 use crate::net::IpSet;
 use crate::select::Selector;
 use crate::units::Invalid;
-use crate::verify::{Challenges, Verifier};
+use crate::verify::{Challenges, NamedSecret, Scheme, Verifier};
 
 /// Where the front door listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,6 +219,8 @@ pub enum Action {
 pub struct CorridorSettings {
     /// Checks the signature; `None` = `verify = "none"`.
     pub verifier: Option<Verifier>,
+    /// What it checks with, for whoever explains a refusal; `None` = `verify = "none"`.
+    pub evidence: Option<Evidence>,
     /// The names of its secrets by their position, for `hooklatch_secret_hits_total`.
     pub secret_names: Vec<Arc<str>>,
     /// The provider's name.
@@ -253,6 +255,17 @@ pub struct CorridorSettings {
     pub public_url: Option<String>,
     /// `ack = "delivered"`: the longest of the destinations' time-outs, after which the sender gets 504.
     pub deliver_timeout: Duration,
+}
+
+/// What the requests of a route are checked with.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// The scheme.
+    pub scheme: Arc<Scheme>,
+    /// The secrets that are accepted.
+    pub secrets: Vec<NamedSecret>,
+    /// The secrets on trial.
+    pub shadow: Vec<NamedSecret>,
 }
 
 /// A secret that the provider hands over in a challenge, to a route that has none yet.

@@ -92,7 +92,6 @@
 //! In `sample.body` and the values of `sample.headers` these stand for what their names say, any other brace is itself:
 //! `{id}` (a fresh event id), `{type}`, `{now}` (UNIX seconds), `{now_ms}` (milliseconds), `{now_rfc3339}`.
 
-
 pub mod explain;
 mod handshake;
 mod key;

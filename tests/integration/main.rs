@@ -22,6 +22,7 @@ mod parity;
 mod passthrough;
 mod provider_vectors;
 mod refusals;
+mod rejected;
 mod senders;
 mod spill;
 mod spool_cli;

@@ -247,18 +247,31 @@ fn methods_and_paths_that_there_are_not() {
 #[test]
 fn what_comes_later_says_so() {
     let house = house();
-    for path in [
-        "destinations/app/pause",
-        "destinations/app/drain",
-        "events/x/release",
-        "routes/github/test",
-        "destinations/app/test",
-    ] {
+    for path in
+        ["destinations/app/pause", "destinations/app/drain", "routes/github/test", "destinations/app/test"]
+    {
         house.post(&format!("/api/v1/{path}"), "").is_refused(501, "not_yet_supported");
     }
-    house.get("/api/v1/events/x/explain").is_refused(501, "not_yet_supported");
     house.get("/api/v1/events?status=orphaned").is_refused(501, "not_yet_supported");
     house.post("/api/v1/dead/replay", "{\"rate\":\"5/s\"}").is_refused(501, "not_yet_supported");
+}
+
+#[test]
+fn refused_requests_have_their_own_list_and_refusals() {
+    let house = house();
+    let id = "hl_00000000000000000000000";
+    let page = house.get("/api/v1/events?status=rejected&route=a&since=2h").json();
+    assert_eq!(page, json!({"events": [], "next_cursor": null}));
+    let wrong = house.get("/api/v1/events?status=rejected&destination=app");
+    assert_eq!(wrong.is_refused(400, "validation_failed")["field"], "status");
+    house.get(&format!("/api/v1/events/{id}/explain")).is_refused(404, "not_found");
+    house.get("/api/v1/events/x/explain").is_refused(400, "validation_failed");
+    house.post("/api/v1/events/x/release", "").is_refused(400, "validation_failed");
+    let release = format!("/api/v1/events/{id}/release");
+    house.post(&release, "").is_refused(409, "not_releasable");
+    house.post(&release, "{\"any_time\":1}").is_refused(400, "validation_failed");
+    house.post(&release, "{\"force\":true}").is_refused(400, "validation_failed");
+    house.get(&release).is_refused(405, "method_not_allowed");
 }
 
 #[derive(Clone, Default)]

@@ -23,6 +23,7 @@ use crate::dedupe::{Dedupe, DedupeOptions, DedupeSettings};
 use crate::delivery::DestinationHealth;
 use crate::event::{Ack, Answer, Attempt, Event, EventId, Proto};
 use crate::headers::Headers;
+use crate::ingress::NotReleased;
 use crate::observe::Metrics;
 use crate::secret::Secret;
 
@@ -98,6 +99,12 @@ fn rooms(buffer: BufferOptions) -> (AdminView, Rooms) {
             config_path: "conf/hooklatch.toml".to_owned(),
             last_reload: Some(ReloadView { at: NOW, result: Err("line 3".to_owned()) }),
         }),
+        rejected: RejectedDesk {
+            list: Box::new(Vec::new),
+            find: Box::new(|_| None),
+            explain: Box::new(|_| None),
+            release: Box::new(|_, _| Box::pin(std::future::ready(Err(NotReleased::NoBody)))),
+        },
         reload: Box::new(move || {
             if hang.load(Ordering::Relaxed) {
                 return Box::pin(std::future::pending());

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::event::{self, Facts};
 use super::express;
+use super::release::Terms;
 use super::route::{Corridor, Kind};
 use super::{Ended, Ingress, Request, Ticket, took};
 use crate::buffer::KeepError;
@@ -24,7 +25,7 @@ use crate::ingress::head::Head;
 use crate::ingress::refusal::Refusal;
 use crate::observe::RequestOutcome;
 use crate::select::Message;
-use crate::verify::{Errands, HandshakeReply, Stage, event_time};
+use crate::verify::{Errands, HandshakeReply, RefusalKind, Stage, event_time};
 
 /// What was learned of a request on its way, for log and metrics.
 #[derive(Default)]
@@ -35,6 +36,13 @@ pub(super) struct Seen {
     verified: bool,
     /// It is an event (no challenge, no forgery).
     is_event: bool,
+}
+
+impl Seen {
+    /// The event that the request is, or repeats.
+    pub(super) fn id(&self) -> Option<EventId> {
+        self.id
+    }
 }
 
 /// An answer and how it counts.
@@ -59,12 +67,14 @@ impl Ingress {
         };
         let bytes = body.len() as u64;
         let mut seen = Seen::default();
-        let result = self.walk(&ticket, corridor, &head, body, &mut seen).await;
-        let (answered, message) = match result {
+        let mut body = Some(body);
+        let terms = Terms { at: self.parts.clock.now(), any_time: false };
+        let result = self.walk(&ticket, corridor, &head, &mut body, terms, &mut seen).await;
+        let (answered, refusal) = match result {
             Ok(answered) => (answered, None),
             Err(refusal) => {
                 let reply = refusal.reply(self.parts.clock.now(), ticket.request_id);
-                (Answered { outcome: refusal.outcome, reply, reason: None }, Some(refusal.message))
+                (Answered { outcome: refusal.outcome, reply, reason: None }, Some(refusal))
             }
         };
         if seen.is_event {
@@ -84,22 +94,27 @@ impl Ingress {
             id: seen.id,
             event_id: seen.facts.event_id.as_deref(),
             event_type: seen.facts.event_type.as_deref(),
-            reason: message.as_deref().or(answered.reason),
+            reason: refusal.as_ref().map(|refusal| &*refusal.message).or(answered.reason),
         };
         self.note(&request, &ended, &answered.reply);
+        if let Some(refusal) = &refusal {
+            self.note_rejected(&ticket, refusal, head, body);
+        }
         answered.reply
     }
 
-    async fn walk(
+    /// From a whole request to its answer. `body` is taken out only by an event that comes into being.
+    pub(super) async fn walk(
         &self,
         ticket: &Ticket,
         corridor: &Corridor,
         head: &Head,
-        body: Bytes,
+        body: &mut Option<Bytes>,
+        terms: Terms,
         seen: &mut Seen,
     ) -> Result<Answered, Refusal> {
         let deadline = Instant::now() + corridor.patience;
-        match self.examine(ticket, corridor, head, body, seen)? {
+        match self.examine(ticket, corridor, head, body, terms, seen)? {
             Examined::Challenge(reply, errands) => {
                 self.run_errands(ticket, corridor, errands).await?;
                 Ok(handshake(reply))
@@ -129,13 +144,15 @@ impl Ingress {
         ticket: &Ticket,
         corridor: &Corridor,
         head: &Head,
-        body: Bytes,
+        body: &mut Option<Bytes>,
+        terms: Terms,
         seen: &mut Seen,
     ) -> Result<Examined, Refusal> {
         let settings = &corridor.settings;
-        let now = self.parts.clock.now();
+        let now = terms.at;
         let url = event::public_url(corridor, &ticket.client, head);
-        let message = event::message(head, &url, &body);
+        let bytes = body.as_deref().unwrap_or_default();
+        let message = event::message(head, &url, bytes);
         if let Some((reply, errands)) = self.challenge(corridor, &message, Stage::Unchecked, now)? {
             return Ok(Examined::Challenge(reply, errands));
         }
@@ -143,12 +160,17 @@ impl Ingress {
             return Err(Refusal::method_not_allowed(ticket.route.event_methods()));
         }
         if let Some(verifier) = &settings.verifier {
-            let verified = verifier.verify(&message, now)?;
-            if settings.challenges.could_have_signed(&body) {
+            let verified = match verifier.verify(&message, now) {
+                Err(refusal) if terms.any_time && refusal.kind == RefusalKind::TimestampOutOfTolerance => {
+                    None
+                }
+                verified => Some(verified?),
+            };
+            if settings.challenges.could_have_signed(bytes) {
                 return Err(Refusal::signed_by_us());
             }
             seen.verified = true;
-            if let Some(secret) = corridor.secrets.get(verified.secret) {
+            if let Some(secret) = verified.and_then(|verified| corridor.secrets.get(verified.secret)) {
                 secret.hit(now);
             }
         }
@@ -164,7 +186,7 @@ impl Ingress {
             Some(Claimed::New(claim)) => Some(claim),
             None => None,
         };
-        let event = event::build(ticket, corridor, head, &seen.facts, body, now);
+        let event = event::build(ticket, corridor, head, &seen.facts, body.take().unwrap_or_default(), now);
         Ok(Examined::Event(Step::Keep(Box::new(event), claim)))
     }
 

@@ -2,6 +2,7 @@
 
 mod delivered;
 mod handshakes;
+mod rejected;
 mod rig;
 
 use std::time::Duration;

@@ -17,8 +17,8 @@ use crate::headers::Headers;
 use crate::ingress::corridor::{Confirmation, Ingress, Parts, Ticket};
 use crate::ingress::parse::{Limits, parse};
 use crate::ingress::{
-    Action, CorridorSettings, DedupeRule, Front, Head, PathPattern, Peer, Plan, ProxySettings, Reply,
-    RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
+    Action, CorridorSettings, DedupeRule, Evidence, Front, Head, PathPattern, Peer, Plan, ProxySettings,
+    Reply, RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
 };
 use crate::net::IpSet;
 use crate::observe::{EventLog, Metrics};
@@ -104,12 +104,14 @@ fn scheme() -> Arc<Scheme> {
     Arc::new(Scheme::compile(&spec).unwrap())
 }
 
+fn named(secrets: &[(&str, &str)]) -> Vec<NamedSecret> {
+    let named =
+        |(name, secret): &(&str, &str)| NamedSecret { name: (*name).into(), secret: Secret::new(*secret) };
+    secrets.iter().map(named).collect()
+}
+
 fn verifier(secrets: &[(&str, &str)]) -> Verifier {
-    let secrets: Vec<_> = secrets
-        .iter()
-        .map(|(name, secret)| NamedSecret { name: (*name).into(), secret: Secret::new(*secret) })
-        .collect();
-    Verifier::new(scheme(), &secrets).unwrap()
+    Verifier::new(scheme(), &named(secrets)).unwrap()
 }
 
 /// What makes a request a challenge, by a selector each.
@@ -128,6 +130,11 @@ fn corridor() -> CorridorSettings {
     let selector = |word| Selector::parse(word).unwrap();
     CorridorSettings {
         verifier: Some(verifier(&[("old", "another secret"), ("current", "the secret")])),
+        evidence: Some(Evidence {
+            scheme: scheme(),
+            secrets: named(&[("old", "another secret"), ("current", "the secret")]),
+            shadow: Vec::new(),
+        }),
         secret_names: vec!["old".into(), "current".into()],
         provider: Some("acme".into()),
         challenges: Challenges::default(),
@@ -183,6 +190,11 @@ pub(super) fn proxy(name: &str, path: PathPattern) -> RouteSettings {
 }
 
 impl Rig {
+    /// One whose secret no sender has.
+    pub(super) fn other_verifier() -> Verifier {
+        verifier(&[("other", "nobody's")])
+    }
+
     pub(super) fn new(change: impl FnOnce(&mut CorridorSettings)) -> Self {
         Self::build(100, change, |_| {}, |_| {})
     }

@@ -1,11 +1,12 @@
 //! The gateway, its routes and its destinations as JSON.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::show::redact_userinfo;
-use super::view::{AdminView, RouteAction, RouteView};
+use super::view::{AdminView, RouteAction, RouteView, SecretView};
 use crate::buffer::LaneStats;
 use crate::clock::Millis;
 
@@ -50,10 +51,12 @@ pub(super) fn gateway(view: &AdminView, now: Millis) -> Value {
 }
 
 pub(super) fn routes(view: &AdminView) -> Value {
-    json!({"routes": (view.routes)().iter().map(route).collect::<Vec<_>>()})
+    let now = view.clock.now();
+    let shown = |shown: &RouteView| route(shown, view.started_at, now);
+    json!({"routes": (view.routes)().iter().map(shown).collect::<Vec<_>>()})
 }
 
-fn route(route: &RouteView) -> Value {
+fn route(route: &RouteView, started_at: Millis, now: Millis) -> Value {
     let mut shown = json!({
         "name": &*route.name,
         "path": route.path,
@@ -62,7 +65,16 @@ fn route(route: &RouteView) -> Value {
     });
     let more = match &route.action {
         RouteAction::Proxy(upstream) => json!({"action": "proxy", "proxy_to": redact_userinfo(upstream)}),
-        RouteAction::Deliver { provider, verified, ack, dedupe, deliver_to, secrets, secret_headers: _ } => {
+        RouteAction::Deliver {
+            provider,
+            verified,
+            ack,
+            dedupe,
+            deliver_to,
+            secrets: held,
+            awaits_secret_until,
+            secret_headers: _,
+        } => {
             json!({
                 "action": "deliver",
                 "provider": provider.as_deref(),
@@ -70,11 +82,8 @@ fn route(route: &RouteView) -> Value {
                 "ack": ack.as_str(),
                 "dedupe": dedupe,
                 "deliver_to": deliver_to.iter().map(|name| &**name).collect::<Vec<_>>(),
-                "secrets": secrets.iter().map(|secret| json!({
-                    "name": &*secret.name,
-                    "loaded_at": secret.loaded_at.rfc3339(),
-                    "last_match_at": secret.last_match_at.map(Millis::rfc3339),
-                })).collect::<Vec<_>>(),
+                "awaits_secret_until": awaits_secret_until.map(Millis::rfc3339),
+                "secrets": secrets(held, started_at, now),
             })
         }
     };
@@ -82,6 +91,31 @@ fn route(route: &RouteView) -> Value {
         shown.extend(more);
     }
     shown
+}
+
+/// A secret that verified nothing for so long, while another one did, is not what senders sign with any more.
+const SAFE_TO_DROP_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+fn secrets(held: &[SecretView], started_at: Millis, now: Millis) -> Vec<Value> {
+    let unused_since = |secret: &SecretView| secret.last_match_at.unwrap_or(secret.loaded_at.max(started_at));
+    let replaced = |secret: &SecretView| {
+        let since = unused_since(secret);
+        let by = |other: &SecretView| !other.shadow && other.last_match_at.is_some_and(|at| at > since);
+        now.since(since) >= SAFE_TO_DROP_AFTER
+            && held.iter().filter(|other| other.name != secret.name).any(by)
+    };
+    let shown = |secret: &SecretView| {
+        json!({
+            "name": &*secret.name,
+            "loaded_at": secret.loaded_at.rfc3339(),
+            "shadow": secret.shadow,
+            "hits": secret.hits,
+            "last_match_at": secret.last_match_at.map(Millis::rfc3339),
+            "unused_since": unused_since(secret).rfc3339(),
+            "safe_to_drop": !secret.shadow && replaced(secret),
+        })
+    };
+    held.iter().map(shown).collect()
 }
 
 /// Those of the configuration, and those that are gone from it and still hold events.

@@ -193,6 +193,8 @@ pub enum RouteAction {
         deliver_to: Vec<Arc<str>>,
         /// Its secrets, without their values.
         secrets: Vec<SecretView>,
+        /// Until when its provider may hand over the secret it has not got yet.
+        awaits_secret_until: Option<Millis>,
         /// Names of headers that carry a secret itself (the token of a token scheme), in any case.
         secret_headers: Vec<String>,
     },
@@ -209,4 +211,8 @@ pub struct SecretView {
     pub loaded_at: Millis,
     /// When a request last verified with it.
     pub last_match_at: Option<Millis>,
+    /// How many did since the process started.
+    pub hits: u64,
+    /// It is on trial: verified and counted, not accepted.
+    pub shadow: bool,
 }

@@ -8,7 +8,7 @@ use super::suggest::nearest;
 use super::walk::{Table, Value, set};
 use super::{Context, dedupe, handshake, schema, scheme, secrets, server};
 use crate::event::Ack;
-use crate::ingress::{Capture, CorridorSettings, Evidence};
+use crate::ingress::{Capture, CorridorSettings, Evidence, ShadowSecrets};
 use crate::secret::Secret;
 use crate::select::Selector;
 use crate::units::format_size;
@@ -74,9 +74,10 @@ impl<'a> Corridor<'_, 'a, '_> {
         }
         self.warn_of_guessed_url(check.as_ref(), public_url.is_some());
         let _ = check?;
-        let Secrets { verifier, evidence, names: secret_names, first: _, capture } = secrets?;
+        let Secrets { verifier, shadow, evidence, names: secret_names, first: _, capture } = secrets?;
         Some(CorridorSettings {
             verifier,
+            shadow,
             evidence,
             secret_names,
             provider: provider.map(|provider| Arc::clone(&provider.name)),
@@ -416,6 +417,7 @@ impl<'a> Corridor<'_, 'a, '_> {
 struct Secrets {
     /// `None` where nothing is checked.
     verifier: Option<Verifier>,
+    shadow: Option<ShadowSecrets>,
     evidence: Option<Evidence>,
     /// Their names by position.
     names: Vec<Arc<str>>,
@@ -430,22 +432,30 @@ impl Secrets {
         context: &Context<'_>,
     ) -> Result<Self, Vec<String>> {
         let capture = found.iter().find_map(|found| found.awaited.clone());
-        let named: Vec<NamedSecret> = found
-            .into_iter()
-            .enumerate()
-            .filter_map(|(index, found)| {
-                let name = found.name.map_or_else(|| Arc::from((index + 1).to_string()), Arc::from);
-                Some(NamedSecret { name, secret: found.secret? })
-            })
-            .collect();
+        let (mut named, mut on_trial) = (Vec::new(), Vec::new());
+        for (index, found) in found.into_iter().enumerate() {
+            let Some(secret) = found.secret else { continue };
+            let name = found.name.map_or_else(|| Arc::from((index + 1).to_string()), Arc::from);
+            let list = if found.shadow { &mut on_trial } else { &mut named };
+            list.push(NamedSecret { name, secret });
+        }
+        let names = |secrets: &[NamedSecret]| secrets.iter().map(|named| Arc::clone(&named.name)).collect();
+        let shadow = match &on_trial[..] {
+            [] => None,
+            secrets => {
+                let verifier = Verifier::new(Arc::clone(scheme), secrets)?;
+                Some(ShadowSecrets { verifier, names: names(secrets) })
+            }
+        };
         // Of a secret that is still to be captured, as of those that are not read, nobody knows a value.
         let unknown = named.is_empty() && (capture.is_some() || !context.secrets.borrow().reads());
         let verifier = if unknown { placeholder(scheme) } else { Verifier::new(Arc::clone(scheme), &named) };
         Ok(Self {
             verifier: Some(verifier?),
-            names: named.iter().map(|named| Arc::clone(&named.name)).collect(),
+            names: names(&named),
+            shadow,
             first: named.first().map(|named| named.secret.clone()),
-            evidence: Some(Evidence { scheme: Arc::clone(scheme), secrets: named, shadow: Vec::new() }),
+            evidence: Some(Evidence { scheme: Arc::clone(scheme), secrets: named, shadow: on_trial }),
             capture,
         })
     }

@@ -130,3 +130,53 @@ pub(super) fn settings(
     }
     settings
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::read_provider;
+
+    const TOP: &str = "display_name = \"Acme\"\ndocs = \"https://example.com/\"\nalgorithm = \"hmac-sha256\"\n\
+                       signature = { header = \"X-Sig\" }\n";
+
+    fn read(more: &str) -> Result<crate::verify::Provider, String> {
+        read_provider("acme", "acme.toml", &format!("{TOP}{more}")).map_err(|report| report.to_string())
+    }
+
+    #[test]
+    fn every_word_of_a_handshake_is_read() {
+        let provider = read(
+            "[answer]\nstatus = 204\nbody = \"\"\ndeadline = \"3s\"\n\
+             [[handshakes]]\nmethod = [\"GET\", \"HEAD\"]\nsigned = false\ncharset = \"hex\"\nlength = [20, 32]\n\
+             when = { \"query:c\" = true, \"query:d\" = false, \"query:e\" = [\"1\", \"2\"], \
+             \"query:t\" = \"{handshake:token}\" }\nheaders = { X-A = \"{query:c}\" }\ntext = \"{hex(sha256(query:c))}\"\n\
+             [[handshakes]]\nwhen = { \"body:/type\" = \"x\" }\nstatus = 201\n\
+             json = { a = 1, b = [true, \"{body:/v}\"], c = { d = 1.5 } }\ncapture = \"body:/secret\"\n\
+             confirm = { url = \"body:/url\", host = [\"a.*.example.com\"] }\n",
+        )
+        .unwrap();
+        assert_eq!(provider.handshakes.methods(), ["GET", "HEAD"]);
+        assert_eq!(provider.handshakes.settings(), ["token"]);
+        assert!(provider.handshakes.capture() && !provider.handshakes.sign());
+        let answer = provider.answer;
+        assert_eq!((answer.status, answer.body.as_deref()), (Some(204), Some("")));
+        assert_eq!(answer.deadline, Some(std::time::Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn mistakes_in_a_handshake_are_told_with_their_place() {
+        for (text, part) in [
+            ("[handshake]\nmethod = \"GET\"\nwen = { \"query:a\" = true }\n", "did you mean `when`?"),
+            ("[handshake]\nmethod = \"GET\"\nwhen = { \"query:a\" = true }\n", "carries no signature"),
+            ("[handshake]\nsigned = false\n", "is not said"),
+            ("[handshake]\nwhen = { \"body:/a\" = true }\ntext = \"{a}\"\n", "no word {a}"),
+            ("[handshake]\nwhen = { \"body:/a\" = true }\nlength = [1]\n", "two numbers"),
+            ("[handshake]\nwhen = { \"body:/a\" = true }\n[[handshakes]]\n", "not both"),
+            ("[answer]\nstatus = 302\n", "out of range"),
+            ("[answer]\nstatus = 204\nbody = \"x\"\n", "no body"),
+            ("[answer]\nwithin = \"3s\"\n", "unknown key `within`"),
+        ] {
+            let report = read(text).unwrap_err();
+            assert!(report.contains(part), "{text}: {report}");
+        }
+    }
+}

@@ -175,6 +175,8 @@ pub(super) struct Found {
     pub(super) secret: Option<Secret>,
     /// The provider is to hand it over.
     pub(super) awaited: Option<Capture>,
+    /// It is on trial: verified and counted, not accepted.
+    pub(super) shadow: bool,
 }
 
 /// What the secrets of a route may be, beside what all secrets may.
@@ -213,6 +215,11 @@ fn read(
         Some(window) => captured(window, elsewhere.contains(&true), route),
         None => source(&table, context).map(|source| (source, None)),
     };
+    let shadow = table.get("shadow").and_then(|value| Some((value, value.bool()?)));
+    if let (Some((value, true)), None) = (shadow, route) {
+        value.mistake("only a secret of a route's `secrets` can be on trial", "leave `shadow` out");
+    }
+    let shadow = shadow.is_some_and(|(_, shadow)| shadow);
     let name = table.get("name").and_then(|value| Some((value, value.string()?)));
     table.done();
     let name = match name {
@@ -227,12 +234,17 @@ fn read(
     let (source, window) = source?;
     let mut store = context.secrets.borrow_mut();
     if !store.reads() {
-        return Some(Found { name, secret: None, awaited: None });
+        return Some(Found { name, secret: None, awaited: None, shadow });
     }
     if let (Some(window), Source::File(file)) = (window, &source)
         && stamp(&source).is_none()
     {
-        return Some(Found { name, secret: None, awaited: Some(store.wait_for(file.clone(), window)) });
+        return Some(Found {
+            name,
+            secret: None,
+            awaited: Some(store.wait_for(file.clone(), window)),
+            shadow,
+        });
     }
     let held = match store.load(&source) {
         Loaded::Value(held) => held,
@@ -251,7 +263,7 @@ fn read(
         source: source.to_string(),
         loaded_at: held.loaded_at,
     });
-    Some(Found { name, secret: Some(held.secret), awaited: None })
+    Some(Found { name, secret: Some(held.secret), awaited: None, shadow })
 }
 
 /// A secret that the provider hands over: the file in which it will lie, and for how long it is taken.
@@ -336,6 +348,13 @@ pub(super) fn of_route(
     route: &OfRoute,
 ) -> Option<Vec<Found>> {
     let found = read_list(value, key, context, Some(route))?;
+    if found.iter().all(|found| found.shadow) {
+        value.mistake(
+            "every secret here is on trial (`shadow = true`), so nothing would be accepted",
+            "leave `shadow` out of the one that senders sign with",
+        );
+        return None;
+    }
     if found.len() > 1 && found.iter().any(|found| found.awaited.is_some()) {
         value.mistake(
             "a secret is handed over to a route that has none yet, and this one has others",

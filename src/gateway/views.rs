@@ -104,12 +104,15 @@ fn routes(rooms: &Rooms, reloader: &Reloader) -> Vec<RouteView> {
                 secrets: corridor
                     .secrets
                     .into_iter()
-                    .map(|(name, last_match_at)| SecretView {
-                        loaded_at: loaded_at(&route.name, &name),
-                        name,
-                        last_match_at,
+                    .map(|secret| SecretView {
+                        loaded_at: loaded_at(&route.name, &secret.name),
+                        name: secret.name,
+                        last_match_at: secret.last_match,
+                        hits: secret.hits,
+                        shadow: secret.shadow,
                     })
                     .collect(),
+                awaits_secret_until: corridor.awaits_secret_until,
                 secret_headers: corridor.secret_headers,
             },
             ingress::ActionView::Proxy(upstream) => RouteAction::Proxy(upstream),

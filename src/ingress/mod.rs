@@ -42,5 +42,5 @@ pub use rejected::{Rejected, RejectedOptions, RejectedSettings};
 pub use router::{Match, RouteConflict, RouteKey, Router, TableRow};
 pub use settings::{
     Action, Capture, CorridorSettings, DedupeRule, Evidence, ListenAddress, Listener, PathPattern, Peer,
-    ProxySettings, RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
+    ProxySettings, RouteSettings, ServerOptions, ServerSettings, ShadowSecrets, TrustedProxies, Upstream,
 };

@@ -219,6 +219,8 @@ pub enum Action {
 pub struct CorridorSettings {
     /// Checks the signature; `None` = `verify = "none"`.
     pub verifier: Option<Verifier>,
+    /// Checks with the secrets that are on trial: counted, not accepted.
+    pub shadow: Option<ShadowSecrets>,
     /// What it checks with, for whoever explains a refusal; `None` = `verify = "none"`.
     pub evidence: Option<Evidence>,
     /// The names of its secrets by their position, for `hooklatch_secret_hits_total`.
@@ -255,6 +257,15 @@ pub struct CorridorSettings {
     pub public_url: Option<String>,
     /// `ack = "delivered"`: the longest of the destinations' time-outs, after which the sender gets 504.
     pub deliver_timeout: Duration,
+}
+
+/// Secrets on trial.
+#[derive(Debug)]
+pub struct ShadowSecrets {
+    /// Checks with them.
+    pub verifier: Verifier,
+    /// Their names by position.
+    pub names: Vec<Arc<str>>,
 }
 
 /// What the requests of a route are checked with.

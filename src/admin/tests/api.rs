@@ -41,10 +41,23 @@ fn routes_show_their_secrets_by_name_alone() {
     let routes = reply.json()["routes"].clone();
     assert_eq!(routes[0]["name"], "github");
     assert_eq!(routes[0]["deliver_to"], json!(["app", "billing"]));
+    let secrets = routes[0]["secrets"].as_array().unwrap();
     assert_eq!(
-        routes[0]["secrets"],
-        json!([{"name": "new", "loaded_at": "2026-01-15T10:30:00.000Z", "last_match_at": null}])
+        secrets[0],
+        json!({
+            "name": "new", "shadow": false, "hits": 1, "safe_to_drop": false,
+            "loaded_at": "2026-01-03T20:43:20.000Z",
+            "last_match_at": "2026-01-15T10:30:00.000Z", "unused_since": "2026-01-15T10:30:00.000Z",
+        })
     );
+    let drop = |name: &str| {
+        let secret = secrets.iter().find(|secret| secret["name"] == name).unwrap();
+        (secret["safe_to_drop"].as_bool().unwrap(), secret["unused_since"].as_str().unwrap().to_owned())
+    };
+    // For 25 h another one verified everything; an hour tells nothing; one on trial is not in use anyway.
+    assert_eq!(drop("old"), (true, "2026-01-14T09:30:00.000Z".to_owned()));
+    assert!(!drop("idle").0);
+    assert_eq!(drop("next"), (false, "2026-01-15T10:28:30.000Z".to_owned()), "since the process started");
     assert_eq!(routes[1]["proxy_to"], "http://[redacted]@127.0.0.1:3000");
 }
 

@@ -128,9 +128,25 @@ fn github() -> RouteView {
             ack: Ack::Memory,
             dedupe: true,
             deliver_to: vec!["app".into(), "billing".into()],
-            secrets: vec![SecretView { name: "new".into(), loaded_at: NOW, last_match_at: None }],
+            secrets: vec![
+                secret("new", Some(NOW), false),
+                secret("old", Some(NOW.minus(Duration::from_secs(90_000))), false),
+                secret("idle", Some(NOW.minus(Duration::from_secs(3600))), false),
+                secret("next", None, true),
+            ],
+            awaits_secret_until: None,
             secret_headers: vec!["x-odd-name".to_owned()],
         },
+    }
+}
+
+fn secret(name: &str, last_match_at: Option<Millis>, shadow: bool) -> SecretView {
+    SecretView {
+        name: name.into(),
+        loaded_at: NOW.minus(Duration::from_secs(1_000_000)),
+        last_match_at,
+        hits: u64::from(last_match_at.is_some()),
+        shadow,
     }
 }
 

@@ -159,6 +159,7 @@ impl Ingress {
         if settings.challenge_methods.iter().any(|method| *method == *message.method) {
             return Err(Refusal::method_not_allowed(ticket.route.event_methods()));
         }
+        corridor.try_shadow(&message, now);
         if let Some(verifier) = &settings.verifier {
             let verified = match verifier.verify(&message, now) {
                 Err(refusal) if terms.any_time && refusal.kind == RefusalKind::TimestampOutOfTolerance => {

@@ -19,6 +19,7 @@ use crate::ingress::settings::{
 use crate::limit::Meter;
 use crate::net::IpSet;
 use crate::observe::{RouteMetrics, SecretMetrics};
+use crate::select::Message;
 use crate::verify::Verifier;
 
 /// One route.
@@ -45,6 +46,8 @@ pub(super) struct Corridor {
     pub(super) settings: CorridorSettings,
     pub(super) lanes: Vec<Lane>,
     pub(super) secrets: Vec<SecretMetrics>,
+    /// Of the secrets on trial, by position.
+    shadow: Vec<SecretMetrics>,
     pub(super) ack_body: AckBody,
     /// How long a sender waits for its answer at most.
     pub(super) patience: Duration,
@@ -120,6 +123,30 @@ impl Route {
 }
 
 impl Corridor {
+    /// Counts a request that a secret on trial verifies; nothing else comes of it.
+    pub(super) fn try_shadow(&self, message: &Message<'_>, now: Millis) {
+        let Some(shadow) = &self.settings.shadow else { return };
+        let verified = shadow.verifier.verify(message, now).ok();
+        if let Some(secret) = verified.and_then(|verified| self.shadow.get(verified.secret)) {
+            secret.hit(now);
+        }
+    }
+
+    fn secrets(&self) -> Vec<SecretView> {
+        let settings = &self.settings;
+        let view = |shadow: bool| {
+            move |(name, metrics): (&Arc<str>, &SecretMetrics)| SecretView {
+                name: Arc::clone(name),
+                shadow,
+                hits: metrics.hits(),
+                last_match: metrics.last_hit(),
+            }
+        };
+        let accepted = settings.secret_names.iter().zip(&self.secrets).map(view(false));
+        let names = settings.shadow.iter().flat_map(|shadow| &shadow.names);
+        accepted.chain(names.zip(&self.shadow).map(view(true))).collect()
+    }
+
     fn view(&self) -> CorridorView {
         let settings = &self.settings;
         CorridorView {
@@ -128,12 +155,8 @@ impl Corridor {
             ack: settings.ack,
             dedupe: settings.dedupe.is_some(),
             destinations: settings.deliver_to.clone(),
-            secrets: settings
-                .secret_names
-                .iter()
-                .zip(&self.secrets)
-                .map(|(name, metrics)| (Arc::clone(name), metrics.last_hit()))
-                .collect(),
+            secrets: self.secrets(),
+            awaits_secret_until: settings.capture.as_ref().map(|capture| capture.until),
             secret_headers: settings.verifier.as_ref().map(Verifier::secret_headers).unwrap_or_default(),
         }
     }
@@ -143,6 +166,12 @@ impl Corridor {
         Self {
             lanes: settings.deliver_to.iter().map(|destination| parts.buffer.lane(destination)).collect(),
             secrets: settings.secret_names.iter().map(|secret| parts.metrics.secret(name, secret)).collect(),
+            shadow: settings
+                .shadow
+                .iter()
+                .flat_map(|shadow| &shadow.names)
+                .map(|secret| parts.metrics.secret(name, secret))
+                .collect(),
             ack_body: AckBody::new(settings.ack_body.as_deref()),
             patience: match settings.ack {
                 Ack::Delivered => settings.deliver_timeout,
@@ -180,6 +209,19 @@ pub enum ActionView {
     Proxy(String),
 }
 
+/// One secret of a route, without its value.
+#[derive(Clone, Debug)]
+pub struct SecretView {
+    /// Its name, or its position from 1.
+    pub name: Arc<str>,
+    /// It is on trial.
+    pub shadow: bool,
+    /// Requests that it verified since the process started.
+    pub hits: u64,
+    /// When the last of them came.
+    pub last_match: Option<Millis>,
+}
+
 /// The corridor of a `deliver_to` route.
 #[derive(Clone, Debug)]
 pub struct CorridorView {
@@ -193,8 +235,10 @@ pub struct CorridorView {
     pub dedupe: bool,
     /// Where its events go.
     pub destinations: Vec<Arc<str>>,
-    /// Its secrets: name, and when a request last verified with it.
-    pub secrets: Vec<(Arc<str>, Option<Millis>)>,
+    /// Its secrets, those on trial at the end.
+    pub secrets: Vec<SecretView>,
+    /// Until when its provider may hand over the secret.
+    pub awaits_secret_until: Option<Millis>,
     /// Names of headers that carry a secret itself.
     pub secret_headers: Vec<String>,
 }

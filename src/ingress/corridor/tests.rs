@@ -14,7 +14,7 @@ use super::*;
 use crate::clock::Millis;
 use crate::dedupe::Claimed;
 use crate::event::Ack;
-use crate::ingress::PathPattern;
+use crate::ingress::{PathPattern, ShadowSecrets};
 use crate::net::IpSet;
 use crate::select::Selector;
 use rig::{Rig, Sent, Wants, json, outcome, word};
@@ -440,4 +440,28 @@ async fn the_secret_that_verified_is_counted_by_its_name() {
         metrics.contains("hooklatch_secret_hits_total{route=\"hook\",secret=\"current\"} 1"),
         "{metrics}"
     );
+}
+
+#[tokio::test]
+async fn a_secret_on_trial_is_counted_and_lets_nobody_in() {
+    let rig = Rig::new(|settings| {
+        settings.verifier = Some(Rig::other_verifier());
+        settings.secret_names = vec!["other".into()];
+        settings.shadow =
+            Some(ShadowSecrets { verifier: Rig::verifier(), names: vec!["old".into(), "current".into()] });
+    });
+    let refused = rig.send(&Sent::event("e1")).await;
+    assert_eq!((refused.status, word(&refused).as_str()), (401, "invalid_signature"));
+    assert!(rig.take("app").is_empty());
+    rig.send(&Sent { tamper: true, ..Sent::event("e1") }).await;
+    let RouteView { action: ActionView::Deliver(view), .. } = &rig.ingress.routes()[0] else { panic!() };
+    let seen: Vec<_> = view.secrets.iter().map(|s| (&*s.name, s.shadow, s.hits, s.last_match)).collect();
+    let now = Some(rig.clock.now());
+    assert_eq!(seen, [("other", false, 0, None), ("old", true, 0, None), ("current", true, 1, now)]);
+    let hits = "hooklatch_secret_hits_total{route=\"hook\",secret=\"current\"} 1";
+    assert!(rig.metrics.encode().contains(hits), "{}", rig.metrics.encode());
+    // Accepted, it goes on counting under the same name.
+    rig.apply(|settings| settings.shadow = None);
+    assert_eq!(outcome(&rig.send(&Sent::event("e1")).await), "accepted");
+    assert!(rig.metrics.encode().contains(&hits.replace("} 1", "} 2")), "{}", rig.metrics.encode());
 }

@@ -130,6 +130,7 @@ fn corridor() -> CorridorSettings {
     let selector = |word| Selector::parse(word).unwrap();
     CorridorSettings {
         verifier: Some(verifier(&[("old", "another secret"), ("current", "the secret")])),
+        shadow: None,
         evidence: Some(Evidence {
             scheme: scheme(),
             secrets: named(&[("old", "another secret"), ("current", "the secret")]),
@@ -190,6 +191,11 @@ pub(super) fn proxy(name: &str, path: PathPattern) -> RouteSettings {
 }
 
 impl Rig {
+    /// The usual one.
+    pub(super) fn verifier() -> Verifier {
+        verifier(&[("old", "another secret"), ("current", "the secret")])
+    }
+
     /// One whose secret no sender has.
     pub(super) fn other_verifier() -> Verifier {
         verifier(&[("other", "nobody's")])

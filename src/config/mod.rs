@@ -16,6 +16,7 @@ mod destinations;
 mod environment;
 mod handshake;
 mod heal;
+mod ip_lists;
 mod mask;
 mod path;
 mod provider_file;
@@ -42,6 +43,7 @@ use std::cell::RefCell;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -55,6 +57,7 @@ use crate::observe::LogOptions;
 
 pub use catalog::Catalog;
 pub use environment::Environment;
+pub use ip_lists::IpLists;
 pub use provider_file::read_provider;
 pub use report::{Diagnostic, Report, Severity};
 pub use secrets::{SecretStore, SecretUse, Stamp};
@@ -80,6 +83,8 @@ pub struct Config {
     pub dedupe: DedupeSettings,
     /// `[rejected]`.
     pub rejected: RejectedSettings,
+    /// How often the lists of providers' addresses are read anew; zero: never.
+    pub refresh_ip_lists: Duration,
     /// `[admin]` and `[metrics]`.
     pub admin: AdminSettings,
     /// `[log]`.
@@ -190,6 +195,7 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
     let buffer = buffer::read(&root, context);
     let (dedupe, dedupe_options) = server::dedupe(&root);
     let rejected = server::rejected(&root);
+    let refresh_ip_lists = server::refresh_ip_lists(&root);
     let admin = server::admin(&root, context);
     let log = server::log(&root);
     let destinations = destinations::destinations(&root, context);
@@ -220,6 +226,7 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
         buffer,
         dedupe: dedupe?,
         rejected: rejected?,
+        refresh_ip_lists,
         admin,
         log,
         warnings: Vec::new(),

@@ -13,14 +13,14 @@ use super::server::checked_address;
 use super::suggest::nearest;
 use super::url::{self, Place};
 use super::walk::{Scope, Table, Value, Walk, set};
-use super::{Context, name_mistake};
+use super::{Context, IpLists, name_mistake};
 use crate::dedupe::DedupeOptions;
 use crate::delivery::{DestinationOptions, Endpoint, HostRule};
 use crate::headers::is_token;
 use crate::ingress::{
     Action, PathPattern, ProxySettings, RouteKey, RouteSettings, Router, ServerOptions, Upstream,
 };
-use crate::net::IpSet;
+use crate::net::{AllowIps, IpList, IpSet};
 
 /// What the routes need to know of the rest of the file.
 pub(super) struct Surroundings<'r> {
@@ -102,8 +102,8 @@ fn route(
         .and_then(read_path);
     let host = table.get("host").map(read_host);
     let methods = table.get("methods").map(read_methods);
-    let allow_ips = table.get("allow_ips").map(read_allow_ips);
     let delivers = table.get("deliver_to").is_some();
+    let allow_ips = table.get("allow_ips").map(|value| read_allow_ips(value, name, delivers));
     let action = action(name, &table, context, around);
     table.done();
     // What is left out has a default; what was mistyped has none.
@@ -228,23 +228,68 @@ fn read_methods(value: Value<'_>) -> Option<Vec<String>> {
     Some(methods)
 }
 
-fn read_allow_ips(value: Value<'_>) -> Option<IpSet> {
+/// A list of addresses, or `{ list = […], shadow = true }`.
+fn read_allow_ips(value: Value<'_>, name: &str, delivers: bool) -> Option<AllowIps> {
+    if !value.is_table() {
+        return read_list(value);
+    }
+    let help = "write a list, or { list = [\"@github\"], shadow = true }";
+    let table = value.table(format!("allow_ips of [routes.{name}]"), &schema::ALLOW_IPS, help)?;
+    let list = table.require("list", "write list = [\"@github\"]").and_then(read_list);
+    let shadow = table.get("shadow").and_then(|value| Some((value, value.bool()?)));
+    table.done();
+    if let Some((value, true)) = shadow
+        && !delivers
+    {
+        value.mistake(
+            "what passes through is not checked, so nothing can be told of who is not on the list",
+            "leave `shadow` out",
+        );
+    }
+    Some(AllowIps { shadow: shadow.is_some_and(|(_, shadow)| shadow), ..list? })
+}
+
+fn read_list(value: Value<'_>) -> Option<AllowIps> {
     let items = value.strings("write a list: [\"192.30.252.0/22\"]")?;
     if items.is_empty() {
         value.mistake("an empty allowlist refuses everybody", "leave `allow_ips` out for any address");
         return None;
     }
-    if let Ok(set) = IpSet::parse(items.iter().map(|(text, _)| *text)) {
-        return Some(set);
-    }
+    let (mut fixed, mut lists, mut complete) = (Vec::with_capacity(items.len()), Vec::new(), true);
     for (text, item) in items {
         match text.strip_prefix('@') {
-            Some(_) => item.not_yet(&format!("the list {text:?}"), "address lists that providers publish"),
-            None => {
-                let _ = checked_address(text, item);
-            }
+            Some(name) => match published(name, item) {
+                Some(list) => lists.push(list),
+                None => complete = false,
+            },
+            None => fixed.push((text, item)),
         }
     }
+    match IpSet::parse(fixed.iter().map(|(text, _)| *text)) {
+        Ok(fixed) => complete.then_some(AllowIps { fixed, lists, shadow: false }),
+        Err(_) => {
+            for (text, item) in fixed {
+                let _ = checked_address(text, item);
+            }
+            None
+        }
+    }
+}
+
+/// A provider's list of its own addresses.
+fn published(name: &str, item: Value<'_>) -> Option<Arc<IpList>> {
+    let lists = IpLists::shipped();
+    if let Some(list) = lists.get(name) {
+        return Some(Arc::clone(list));
+    }
+    let help = match lists.nearest(name) {
+        Some(near) => format!("did you mean \"@{near}\"?"),
+        None => {
+            let names: Vec<String> = lists.names().map(|name| format!("\"@{name}\"")).collect();
+            format!("there are {}; for others write the addresses", names.join(", "))
+        }
+    };
+    item.mistake(format!("there is no list {:?}", format!("@{name}")), help);
     None
 }
 

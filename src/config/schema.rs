@@ -27,6 +27,7 @@ pub(super) static ROOT: Schema = Schema {
         "dead",
         "dedupe",
         "rejected",
+        "ip_lists",
         "log",
         "routes",
         "destinations",
@@ -81,6 +82,11 @@ pub(super) static DEDUPE: Schema = Schema { table: "[dedupe]", keys: &["ttl", "m
 
 pub(super) static REJECTED: Schema =
     Schema { table: "[rejected]", keys: &["max_events", "max_bytes", "retention"], later: &[] };
+
+pub(super) static IP_LISTS: Schema = Schema { table: "[ip_lists]", keys: &["refresh"], later: &[] };
+
+pub(super) static ALLOW_IPS: Schema =
+    Schema { table: "allow_ips of [routes.NAME]", keys: &["list", "shadow"], later: &[] };
 
 pub(super) static LOG: Schema = Schema { table: "[log]", keys: &["format", "level"], later: &[] };
 
@@ -249,7 +255,7 @@ pub(super) static MAX_PENDING: Schema =
     Schema { table: "max_pending of [destinations.NAME]", keys: &["events", "bytes"], later: &[] };
 
 /// The tables of a user's file, in the order in which a misplaced key is looked for.
-static ALL: [&Schema; 19] = [
+static ALL: [&Schema; 21] = [
     &ROUTE,
     &DESTINATION,
     &SERVER,
@@ -257,6 +263,8 @@ static ALL: [&Schema; 19] = [
     &DEAD,
     &DEDUPE,
     &REJECTED,
+    &IP_LISTS,
+    &ALLOW_IPS,
     &ADMIN,
     &METRICS,
     &LOG,

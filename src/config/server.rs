@@ -1,6 +1,7 @@
 //! `[server]`, `[listeners.NAME]`, `[dedupe]`, `[admin]`, `[metrics]` and `[log]`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::schema;
 use super::walk::{Table, Value, set};
@@ -300,6 +301,21 @@ pub(super) fn rejected(root: &Table<'_>) -> Option<RejectedSettings> {
     let settings = RejectedSettings::new(options).map_err(|complaints| table.invalid(complaints)).ok();
     table.done();
     settings
+}
+
+/// Reads `[ip_lists]`.
+pub(super) fn refresh_ip_lists(root: &Table<'_>) -> Duration {
+    const LEAST: Duration = Duration::from_secs(600);
+    let table = section(root, "ip_lists", &schema::IP_LISTS);
+    let mut refresh = Duration::from_secs(24 * 3600);
+    if let Some(value) = table.get("refresh") {
+        set(&mut refresh, value.duration());
+        if !refresh.is_zero() && refresh < LEAST {
+            value.mistake("providers' lists are asked for at most every ten minutes", "write \"24h\"");
+        }
+    }
+    table.done();
+    refresh
 }
 
 /// Reads `[admin]` and `[metrics]`.

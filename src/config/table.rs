@@ -43,8 +43,16 @@ fn what_it_does(route: &RouteSettings, config: &Config) -> String {
         Action::Deliver(corridor) => delivery(corridor, config),
         Action::Proxy(proxy) => format!("streams to {}", upstream(&proxy.upstream)),
     };
-    if let Some(set) = &route.allow_ips {
-        let _ = write!(text, "; from {} address ranges", set.len());
+    if let Some(allow) = &route.allow_ips {
+        let lists: usize = allow.lists.iter().map(|list| list.view().ranges).sum();
+        let _ = write!(text, "; from {} address ranges", allow.fixed.len() + lists);
+        for list in &allow.lists {
+            let view = list.view();
+            let _ = write!(text, " (@{} of {})", view.name, view.as_of);
+        }
+        if allow.shadow {
+            text.push_str(", others counted");
+        }
     }
     text
 }

@@ -33,7 +33,7 @@ fn warn_of_untrusted_balancer(root: &Table<'_>, server: &ServerOptions, routes: 
     }
     // A list that names this machine itself is meant for it.
     let meant = |route: &&RouteSettings| {
-        route.allow_ips.as_ref().is_some_and(|set| !set.contains(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+        route.allow_ips.as_ref().is_some_and(|allow| !allow.has(Some(IpAddr::V4(Ipv4Addr::LOCALHOST))))
     };
     for route in routes.iter().filter(meant) {
         root.walk.warn(

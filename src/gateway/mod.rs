@@ -5,6 +5,7 @@
 //! secrets) happens on a third kind of thread, the first runtime's blocking pool.
 
 mod confirm;
+mod ip_lists;
 mod notify;
 mod outbound;
 mod reload;

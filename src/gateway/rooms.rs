@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::confirm;
+use super::ip_lists::{self, Refresher};
 use super::outbound::Outbound;
 use super::reload::Reloader;
 use super::state_dir::StateDir;
@@ -54,6 +55,7 @@ pub(super) struct Rooms {
     resolver: Resolver,
     /// What the gateway itself asks for.
     outbound: Outbound,
+    ip_lists: Arc<Refresher>,
     /// Taken by [`Self::open`].
     confirmations: Mutex<Option<mpsc::Receiver<Confirmation>>>,
     /// Taken by [`Self::open`].
@@ -102,6 +104,7 @@ impl Rooms {
             .zip(&config.server.listeners)
             .map(|(bound, as_set)| address_of(bound, as_set))
             .collect();
+        let ip_lists = Arc::new(Refresher::new(&config.buffer.path, clock.clone()));
         Ok(Self {
             clock,
             metrics,
@@ -115,6 +118,7 @@ impl Rooms {
             readiness: Readiness::new(),
             listeners,
             outbound: Outbound::new(resolver.clone()),
+            ip_lists,
             confirmations: Mutex::new(Some(confirmations)),
             resolver,
             bound: Mutex::new(bound),
@@ -142,7 +146,14 @@ impl Rooms {
                 config.server.max_connections
             );
         }
+        let lists: Vec<_> = routes
+            .iter()
+            .flat_map(|route| &route.allow_ips)
+            .flat_map(|allow| &allow.lists)
+            .map(Arc::clone)
+            .collect();
         self.ingress.apply(server.clone(), routes).map_err(|conflicts| views::conflicts(&conflicts))?;
+        self.ip_lists.apply(lists, config.refresh_ip_lists);
         self.destinations.apply(&config.destinations);
         self.door.set_settings(server);
         self.dedupe.apply(&config.dedupe);
@@ -210,6 +221,14 @@ impl Rooms {
         })?;
         self.take_up_spill().await?;
         self.readiness.set_loaded();
+        let (refresher, outbound) = (Arc::clone(&self.ip_lists), self.outbound.clone());
+        tokio::spawn(async move {
+            let ask = move |address: String| {
+                let outbound = outbound.clone();
+                async move { outbound.get(&address, ip_lists::MOST).await.map(|document| document.to_vec()) }
+            };
+            refresher.run(ask).await;
+        });
         if let Some(queue) = self.confirmations.lock().take() {
             let outbound = self.outbound.clone();
             tokio::spawn(confirm::run(queue, move |address| {

@@ -88,7 +88,7 @@ fn random_key() -> io::Result<[u8; 16]> {
 }
 
 /// Writes a file of mode 0600 whole or not at all: a crash half-way leaves no short key behind.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("new");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;

@@ -10,6 +10,7 @@ mod express;
 mod handshake;
 mod release;
 mod route;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::dedupe::Dedupe;
 use crate::event::{EventId, EventIds};
 use crate::observe::{EventLog, Metrics, RequestLine, RequestOutcome, RouteMetrics};
 use route::{Kind, Route};
+use strangers::Listed;
 
 pub use handshake::{CONFIRMATIONS, Confirmation};
 pub use release::{Explained, NotReleased, Released};
@@ -83,6 +85,7 @@ pub struct Ticket {
     route: Arc<Route>,
     client: Client,
     request_id: EventId,
+    listed: Listed,
 }
 
 impl Ingress {
@@ -150,7 +153,7 @@ impl Ingress {
         };
         self.note(&request, &ended, &reply);
         if let Some(route) = route {
-            let ticket = Ticket { route: Arc::clone(route), client, request_id };
+            let ticket = Ticket { route: Arc::clone(route), client, request_id, listed: Listed::No };
             self.note_rejected(&ticket, refusal, head.clone(), None);
         }
         reply
@@ -252,11 +255,12 @@ impl Front for Ingress {
             Match::Unknown => (None, Some(Refusal::unknown_route())),
         };
         let route = position.and_then(|position| state.routes.get(position));
-        let refusal = refusal.or_else(|| route?.refusal_of(&client, head));
+        let listed = route.filter(|_| refusal.is_none()).map_or(Listed::Yes, |route| route.listed(&client));
+        let refusal = refusal.or_else(|| route?.refusal_of(listed, head));
         match (route, refusal) {
             (Some(route), None) => {
                 let request_id = self.request_ids.next(self.parts.clock.now());
-                plan_for(Ticket { route: Arc::clone(route), client, request_id })
+                plan_for(Ticket { route: Arc::clone(route), client, request_id, listed })
             }
             (route, refusal) => {
                 let refusal = refusal.unwrap_or_else(Refusal::unknown_route);

@@ -36,7 +36,7 @@ impl Default for RejectedOptions {
 }
 
 /// Valid [`RejectedOptions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RejectedSettings(RejectedOptions);
 
 impl RejectedSettings {
@@ -50,12 +50,6 @@ impl RejectedSettings {
             return Err(vec![Invalid::new("max_bytes", "hardly one request would find room", hint)]);
         }
         Ok(Self(options))
-    }
-}
-
-impl Default for RejectedSettings {
-    fn default() -> Self {
-        Self(RejectedOptions::default())
     }
 }
 
@@ -279,7 +273,9 @@ mod tests {
     #[test]
     fn what_is_taken_is_there_for_nobody_else_until_it_is_put_back() {
         let list = list(10, 1 << 20);
-        (1..=3).for_each(|seq| drop(list.keep(rejected(seq, "a", 1))));
+        for seq in 1..=3 {
+            list.keep(rejected(seq, "a", 1));
+        }
         let id = EventId::new(NOW, 2);
         let taken = list.take(id).unwrap();
         assert!(list.take(id).is_none() && list.get(id, NOW).is_none());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Millis;
 use crate::event::Ack;
-use crate::net::IpSet;
+use crate::net::{AllowIps, IpSet};
 use crate::select::Selector;
 use crate::units::Invalid;
 use crate::verify::{Challenges, NamedSecret, Scheme, Verifier};
@@ -200,7 +200,7 @@ pub struct RouteSettings {
     /// Which methods; `None` = all.
     pub methods: Option<Vec<String>>,
     /// Which clients; `None` = any.
-    pub allow_ips: Option<IpSet>,
+    pub allow_ips: Option<AllowIps>,
     /// What it does.
     pub action: Action,
 }

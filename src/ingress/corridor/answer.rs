@@ -153,6 +153,7 @@ impl Ingress {
         let url = event::public_url(corridor, &ticket.client, head);
         let bytes = body.as_deref().unwrap_or_default();
         let message = event::message(head, &url, bytes);
+        self.look_at_stranger(ticket, corridor, &message, now)?;
         if let Some((reply, errands)) = self.challenge(corridor, &message, Stage::Unchecked, now)? {
             return Ok(Examined::Challenge(reply, errands));
         }

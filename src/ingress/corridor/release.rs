@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::answer::Seen;
 use super::route::Kind;
+use super::strangers::Listed;
 use super::{Ended, Ingress, Request, Ticket};
 use crate::event::EventId;
 use crate::ingress::corridor::event;
@@ -174,7 +175,7 @@ impl Ingress {
         let route = state.routes.iter().find(|route| route.name == rejected.route);
         let route = Arc::clone(route.ok_or(NotReleased::NoRoute)?);
         let request_id = self.request_ids.next(self.parts.clock.now());
-        let ticket = Ticket { route, client: rejected.client.clone(), request_id };
+        let ticket = Ticket { route, client: rejected.client.clone(), request_id, listed: Listed::Yes };
         let Kind::Deliver(corridor) = &ticket.route.kind else { return Err(NotReleased::NoRoute) };
         let (bytes, mut seen) = (body.len() as u64, Seen::default());
         let terms = Terms { at: rejected.at, any_time };

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Parts;
 use super::ack::AckBody;
+use super::strangers::{Listed, Strangers};
 use crate::buffer::Lane;
 use crate::clock::Millis;
 use crate::event::Ack;
@@ -17,7 +18,7 @@ use crate::ingress::settings::{
     Action, CorridorSettings, PathPattern, ProxySettings, RouteSettings, ServerSettings,
 };
 use crate::limit::Meter;
-use crate::net::IpSet;
+use crate::net::AllowIps;
 use crate::observe::{RouteMetrics, SecretMetrics};
 use crate::select::Message;
 use crate::verify::Verifier;
@@ -31,7 +32,8 @@ pub(super) struct Route {
     path: PathPattern,
     host: Option<String>,
     methods: Option<Vec<String>>,
-    allow_ips: Option<IpSet>,
+    allow_ips: Option<AllowIps>,
+    pub(super) strangers: Strangers,
 }
 
 #[derive(Debug)]
@@ -68,14 +70,39 @@ impl Route {
             }
             Action::Proxy(settings) => Kind::Proxy(Arc::new(settings)),
         };
-        Self { metrics: parts.metrics.route(&name), name, path, host, methods, allow_ips, kind }
+        Self {
+            metrics: parts.metrics.route(&name),
+            name,
+            path,
+            host,
+            methods,
+            allow_ips,
+            strangers: Strangers::default(),
+            kind,
+        }
+    }
+
+    /// Whether a client may come in by its address.
+    pub(super) fn listed(&self, client: &Client) -> Listed {
+        match (&self.allow_ips, &self.kind) {
+            (None, _) => Listed::Yes,
+            (Some(allow), _) if allow.has(client.ip) => Listed::Yes,
+            (Some(allow), Kind::Deliver(_)) if allow.shadow => Listed::InShadow,
+            // A published list may be behind: who signs right all the same is looked for among the refused.
+            (Some(allow), Kind::Deliver(corridor))
+                if !allow.lists.is_empty()
+                    && corridor.settings.verifier.is_some()
+                    && self.strangers.one_more() =>
+            {
+                Listed::NoButLookedAt
+            }
+            _ => Listed::No,
+        }
     }
 
     /// Why a request is refused before its body is read; `None` where it is not.
-    pub(super) fn refusal_of(&self, client: &Client, head: &Head) -> Option<Refusal> {
-        // A peer without an address is on no list.
-        let allowed = |ips: &IpSet| client.ip.is_some_and(|ip| ips.contains(ip));
-        if !self.allow_ips.as_ref().is_none_or(allowed) {
+    pub(super) fn refusal_of(&self, listed: Listed, head: &Head) -> Option<Refusal> {
+        if listed == Listed::No {
             return Some(Refusal::ip_not_allowed());
         }
         if head.has_underscored_names() && matches!(self.kind, Kind::Deliver(_)) {

@@ -35,6 +35,7 @@ pub(super) struct Families {
     requests: IntCounterVec,
     acks: HistogramVec,
     events: IntCounterVec,
+    off_list: IntCounterVec,
 }
 
 impl Families {
@@ -59,6 +60,12 @@ impl Families {
                 "Verified events, by route, type (the first 100 of a route, else other) and how they ended.",
                 &["route", "type", "result"],
             )?,
+            off_list: counters(
+                r,
+                "hooklatch_off_list_total",
+                "Requests that were signed right and came from an address that is not on the route's allow_ips.",
+                &["route"],
+            )?,
         })
     }
 }
@@ -73,6 +80,7 @@ struct Handles {
     families: Families,
     requests: [OnceLock<IntCounter>; OUTCOMES],
     ack: OnceLock<Histogram>,
+    off_list: OnceLock<IntCounter>,
     types: ArcSwap<HashMap<Box<str>, Arc<TypeCounters>>>,
     other: TypeCounters,
     /// Held while a type is added; counting needs no lock.
@@ -94,6 +102,7 @@ impl RouteMetrics {
             families: families.clone(),
             requests: Default::default(),
             ack: OnceLock::new(),
+            off_list: OnceLock::new(),
             types: ArcSwap::default(),
             other: Default::default(),
             adding: Mutex::default(),
@@ -117,6 +126,12 @@ impl RouteMetrics {
             .ack
             .get_or_init(|| handles.families.acks.with_label_values(&[&handles.name]))
             .observe(took.as_secs_f64());
+    }
+
+    /// A request was signed right and came from an address that is not on the route's list.
+    pub fn off_list(&self) {
+        let handles = &*self.0;
+        handles.off_list.get_or_init(|| handles.families.off_list.with_label_values(&[&handles.name])).inc();
     }
 
     /// A verified event ended so. `event_type` is `None` where it has none and where no signature vouches for the

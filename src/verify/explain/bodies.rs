@@ -7,13 +7,9 @@ use crate::select::{Message, form};
 /// Tries what a body may have been before something on the way touched it.
 pub(super) fn try_all(case: &Case<'_>, trial: &mut Trial, causes: &mut Vec<Cause>) {
     let is_form = form::is_form(case.message.headers);
-    let mut verifies = |body: &[u8]| {
-        let message = Message { body, ..case.message };
-        case.secrets.iter().any(|secret| trial.fits(case.scheme, secret, &message))
-    };
     let plain = line_ends(case.message.body).into_iter().chain(encodings(case.message.body, is_form));
-    let found = plain.into_iter().find(|(_, _, body)| verifies(body));
-    let found = found.or_else(|| rewritten(case.message.body, &mut verifies));
+    let found = plain.into_iter().find(|(_, _, body)| verifies(case, trial, body));
+    let found = found.or_else(|| rewritten(case, trial));
     if let Some((kind, what, _)) = found {
         causes.push(Cause { kind, message: format!("The signature fits the body {what}. {REMEDY}") });
     }
@@ -72,9 +68,14 @@ fn encodings(body: &[u8], is_form: bool) -> Vec<Variant> {
     all
 }
 
+fn verifies(case: &Case<'_>, trial: &mut Trial, body: &[u8]) -> bool {
+    let message = Message { body, ..case.message };
+    case.secrets.iter().any(|secret| trial.fits(case.scheme, secret, &message))
+}
+
 /// JSON in the layouts in which the usual libraries write it.
-fn rewritten(body: &[u8], verifies: &mut impl FnMut(&[u8]) -> bool) -> Option<Variant> {
-    let json = layout::read(body)?;
+fn rewritten(case: &Case<'_>, trial: &mut Trial) -> Option<Variant> {
+    let json = layout::read(case.message.body)?;
     let layouts = [
         (Layout::Kept, "with its characters escaped as they were signed (\\u…, \\/)"),
         (Layout::Compact, "written without blanks: it was parsed and written anew"),
@@ -85,9 +86,12 @@ fn rewritten(body: &[u8], verifies: &mut impl FnMut(&[u8]) -> bool) -> Option<Va
     ];
     for (layout, what) in layouts {
         for escapes in Escapes::ALL {
+            if trial.cut_short {
+                return None;
+            }
             let Some(mut body) = json.write(layout, escapes) else { continue };
             for _ in 0..2 {
-                if verifies(&body) {
+                if verifies(case, trial, &body) {
                     return Some((CauseKind::BodyRewritten, what, body));
                 }
                 body.push(b'\n');

@@ -16,8 +16,13 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const ANY_PADDING: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
+/// Reads what was given; `None` where it is not written so.
+type Read = fn(&[u8]) -> Option<Vec<u8>>;
+/// Writes a key as a scheme may want it.
+type Write = fn(&[u8]) -> Vec<u8>;
+
 /// Ways to read what was given, each with what is then said of it.
-const READINGS: [(&str, fn(&[u8]) -> Option<Vec<u8>>); 6] = [
+const READINGS: [(&str, Read); 6] = [
     ("has blanks or line ends around it that do not belong to it", trimmed),
     ("has quotes around it that do not belong to it", unquoted),
     ("is given with a prefix (`whsec_` or the like) that does not belong to it", without_prefix),
@@ -27,7 +32,7 @@ const READINGS: [(&str, fn(&[u8]) -> Option<Vec<u8>>); 6] = [
 ];
 
 /// Ways in which a scheme may want a key written.
-const WRITINGS: [fn(&[u8]) -> Vec<u8>; 3] =
+const WRITINGS: [Write; 3] =
     [<[u8]>::to_vec, |key| STANDARD.encode(key).into_bytes(), |key| hex::encode(key).into_bytes()];
 
 /// Tries each secret in every reading, written in each way that a scheme may ask for.

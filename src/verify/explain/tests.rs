@@ -249,7 +249,7 @@ fn the_header_of_another_provider_is_recognised() {
 #[test]
 fn the_work_for_one_request_has_a_bound() {
     let scheme = scheme("{body}", "utf8");
-    let body = vec![b' '; 4 << 20];
+    let body = format!("[\"{}\"]", "x".repeat(8 << 20)).into_bytes();
     let headers = signed(&scheme, b"k", URL, b"x");
     let secrets: Vec<NamedSecret> = (0..8).map(|n| named(&n.to_string(), b"wrong")).collect();
     let explanation = explain(&Case {

@@ -288,8 +288,8 @@ impl Handshake {
     fn compile(spec: &HandshakeSpec, faults: &mut Vec<Invalid>) -> Self {
         let methods = methods(&spec.methods, faults);
         let signed = spec.signed.unwrap_or(true);
-        let bodiless = |method: &Box<str>| BODILESS.contains(&&**method);
-        if signed && methods.iter().any(bodiless) {
+        let bodiless = |method: &str| BODILESS.contains(&method);
+        if signed && methods.iter().any(|method| bodiless(method)) {
             let hint = "write signed = false";
             faults.push(Invalid::new(
                 "handshake.signed",
@@ -297,7 +297,7 @@ impl Handshake {
                 hint,
             ));
         }
-        if spec.when.is_empty() && !methods.iter().all(bodiless) {
+        if spec.when.is_empty() && !methods.iter().all(|method| bodiless(method)) {
             let hint = "write when = { \"body:/type\" = \"url_verification\" }";
             faults.push(Invalid::new(
                 "handshake.when",

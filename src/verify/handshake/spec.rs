@@ -1,7 +1,7 @@
 //! The words of a handshake and of the answer that a provider wants, as typed; nothing here is checked yet.
 
 /// `[handshake]`, or one of `[[handshakes]]`, as typed.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandshakeSpec {
     /// `method`: one or a list; none is `POST`.
     pub methods: Vec<String>,

@@ -126,7 +126,7 @@ async fn the_first_secret_is_kept_and_no_other_one() {
         capture: Some("header:x-hook-secret".to_owned()),
         ..HandshakeSpec::default()
     };
-    let rig = Rig::new(|settings| settings.challenges = challenges(&[spec.clone()]));
+    let rig = Rig::new(|settings| settings.challenges = challenges(std::slice::from_ref(&spec)));
     let secret = "b537207f20cbfa02357cf448134da559";
     let offer = Sent { sign: false, body: b"", more: &[("X-Hook-Secret", secret)], ..Sent::event("e1") };
     assert_eq!(rig.send(&offer).await.status, 401, "this route does not wait for one");
@@ -135,7 +135,7 @@ async fn the_first_secret_is_kept_and_no_other_one() {
     let wait = |until| {
         let capture = Capture { file: file.clone(), until };
         rig.apply(|settings| {
-            settings.challenges = challenges(&[spec.clone()]);
+            settings.challenges = challenges(std::slice::from_ref(&spec));
             settings.capture = Some(capture);
         });
     };

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::rig::{Rig, Sent, outcome};
+use super::rig::{Rig, Sent, only, outcome};
 use crate::event::EventId;
 use crate::ingress::{NotReleased, RejectedOptions, RejectedSettings};
-use crate::net::IpSet;
 use crate::observe::RequestOutcome;
 use crate::verify::explain::CauseKind;
 
@@ -35,7 +34,7 @@ async fn what_is_refused_for_what_it_is_is_kept_and_nothing_else() {
 #[tokio::test]
 async fn a_foreign_address_is_kept_without_its_body_and_cannot_be_let_in() {
     let rig = Rig::with_routes(|routes| {
-        routes[0].allow_ips = Some(IpSet::parse(["192.0.2.0/24"]).unwrap());
+        routes[0].allow_ips = Some(only(["192.0.2.0/24"]));
     });
     assert_eq!(rig.send(&Sent::event("e1")).await.status, 403);
     let [id] = ids(&rig)[..] else { panic!() };

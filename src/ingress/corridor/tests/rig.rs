@@ -20,7 +20,7 @@ use crate::ingress::{
     Action, CorridorSettings, DedupeRule, Evidence, Front, Head, PathPattern, Peer, Plan, ProxySettings,
     Reply, RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
 };
-use crate::net::IpSet;
+use crate::net::{AllowIps, IpSet};
 use crate::observe::{EventLog, Metrics};
 use crate::secret::Secret;
 use crate::select::{Message, Selector};
@@ -112,6 +112,11 @@ fn named(secrets: &[(&str, &str)]) -> Vec<NamedSecret> {
 
 fn verifier(secrets: &[(&str, &str)]) -> Verifier {
     Verifier::new(scheme(), &named(secrets)).unwrap()
+}
+
+/// These addresses and no others.
+pub(super) fn only<const N: usize>(addresses: [&str; N]) -> AllowIps {
+    AllowIps { fixed: IpSet::parse(addresses).unwrap(), ..AllowIps::default() }
 }
 
 /// What makes a request a challenge, by a selector each.

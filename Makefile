@@ -65,6 +65,10 @@ deny: ## licences, banned versions, sources and, where the database can be had, 
 		if $(CARGO) deny fetch >/dev/null 2>&1; then $(CARGO) deny --locked check advisories; else echo "deny: the advisory database cannot be fetched here; advisories were not checked"; fi; \
 	else echo "deny: cargo-deny is not installed (cargo install --locked cargo-deny); not checked"; fi
 
+.PHONY: providers-doc
+providers-doc: deps-build ## writes docs/providers.md anew; a test holds it equal to what the program knows
+	@$(CARGO) run --quiet --locked -- providers --markdown > docs/providers.md.new && mv docs/providers.md.new docs/providers.md
+
 .PHONY: bench
 bench: build ## the whole process against its references, one core each
 	@benches/run.sh

@@ -23,6 +23,8 @@ mod simulator;
 mod spool;
 mod status;
 mod target;
+mod vector;
+mod verify;
 mod view;
 
 use std::ffi::OsString;
@@ -50,6 +52,7 @@ enum Command {
     Demo(demo::Args),
     Providers(providers::Args),
     Sign(sign::Args),
+    Verify(Box<verify::Args>),
     Send(Box<send::Args>),
     Listen(listen::Args),
     Status(status::Args),
@@ -78,6 +81,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::run(&args, &mut out),
         Command::Providers(args) => providers::run(&args, &mut out),
         Command::Sign(args) => sign::run(&args, &mut out),
+        Command::Verify(args) => verify::run(&args, &mut out),
         Command::Send(args) => send::run(&args, &mut out),
         Command::Listen(args) => listen::run(&args, Out::stdout()),
         Command::Status(args) => status::run(&args, &mut out),

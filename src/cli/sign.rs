@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use super::out::{Failure, Out, Outcome};
+use super::providers::CatalogArgs;
 use super::simulator::{SecretArgs, Simulator};
 use crate::headers::Headers;
 
@@ -24,6 +25,8 @@ pub struct Args {
     url: Option<String>,
     #[command(flatten)]
     secret: SecretArgs,
+    #[command(flatten)]
+    catalog: CatalogArgs,
 }
 
 /// Reads the body from standard input.
@@ -31,7 +34,7 @@ pub struct Args {
 /// # Errors
 /// A provider, a secret or a body that will not do.
 pub fn run(args: &Args, out: &mut Out) -> Outcome {
-    let simulator = Simulator::new(&args.provider, args.secret.load()?)?;
+    let simulator = Simulator::new(&args.catalog.load()?, &args.provider, args.secret.load()?)?;
     if args.url.is_none() && simulator.signs_url() {
         return Err(Failure::usage(format!("{} signs the URL too; give it with --url U", args.provider)));
     }

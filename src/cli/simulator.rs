@@ -9,6 +9,7 @@ use super::out::Failure;
 use super::providers;
 use super::target::Target;
 use crate::clock::{Clock, Millis};
+use crate::config::Catalog;
 use crate::event::EventIds;
 use crate::headers::{Headers, HeadersBuilder};
 use crate::secret::{Secret, Source};
@@ -78,8 +79,8 @@ impl Simulator {
     ///
     /// # Errors
     /// An unknown provider, a secret that is not written as the provider's are.
-    pub fn new(name: &str, secret: Secret) -> Result<Self, Failure> {
-        let provider = providers::find(name)?;
+    pub fn new(catalog: &Catalog, name: &str, secret: Secret) -> Result<Self, Failure> {
+        let provider = providers::find(catalog, name)?;
         let named = NamedSecret { name: "1".into(), secret };
         let verifier = Verifier::new(Arc::clone(&provider.scheme), &[named])
             .map_err(|wrong| Failure::usage(wrong.join("\n")))?;

@@ -172,7 +172,7 @@ impl<'a> Corridor<'_, 'a, '_> {
     }
 
     fn provider(&self, value: Value<'_>) -> Option<Check<'_>> {
-        let catalog = self.context.catalog;
+        let catalog = self.context.catalog();
         let name = value.str("write a provider's name, like \"github\"")?;
         if let Some(provider) = catalog.get(name) {
             return Some(Check::Scheme { scheme: Arc::clone(&provider.scheme), provider: Some(provider) });

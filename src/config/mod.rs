@@ -5,8 +5,8 @@
 //! at the place of its key. A value of a room's settings type that exists is valid.
 //!
 //! # Paths
-//! A secret's `file = "PATH"` is relative to the folder of the configuration file, as in nginx, so that both can be
-//! moved together. What hooklatch makes itself (`buffer.path`, sockets) is relative to the working directory.
+//! `providers_dir` and a secret's `file = "PATH"` are relative to the folder of the configuration file, as in nginx, so
+//! that both can be moved together. What hooklatch makes itself (`buffer.path`, sockets) is relative to the working directory.
 
 mod buffer;
 mod catalog;
@@ -39,7 +39,7 @@ mod warnings;
 mod tests;
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Config {
         secrets.begin();
         let context = Context {
             environment,
-            catalog: Catalog::shipped(),
+            catalog: OnceCell::new(),
             folder: path.parent().unwrap_or(Path::new("")),
             secrets: RefCell::new(secrets),
             uses: RefCell::default(),
@@ -139,7 +139,7 @@ impl Config {
         let mut config = None;
         let mut found =
             walk(&file, text, &schema::ROOT, "the configuration", |root| config = read(root, &context));
-        found.mistakes.extend(context.catalog.broken.iter().cloned());
+        found.mistakes.extend(context.catalog().broken.iter().cloned());
         let (secrets, uses) = (context.secrets.into_inner(), context.uses.into_inner());
         match config {
             Some(config) if found.mistakes.is_empty() => {
@@ -182,15 +182,23 @@ fn read_file(path: &Path) -> Result<String, (String, String)> {
 /// What all readers share.
 struct Context<'c> {
     environment: &'c Environment,
-    catalog: &'c Catalog,
-    /// The folder that a secret's `file` is relative to.
+    /// The providers; set by `providers_dir`, else those that are shipped.
+    catalog: OnceCell<Cow<'c, Catalog>>,
+    /// The folder that `providers_dir` and a secret's `file` are relative to.
     folder: &'c Path,
     secrets: RefCell<&'c mut SecretStore>,
     uses: RefCell<Vec<SecretUse>>,
 }
 
+impl Context<'_> {
+    fn catalog(&self) -> &Catalog {
+        self.catalog.get_or_init(|| Cow::Borrowed(Catalog::shipped()))
+    }
+}
+
 /// Reads the whole file; `None` where it has mistakes, all of which are then recorded.
 fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
+    own_providers(&root, context);
     let server = server::server(&root, context);
     let buffer = buffer::read(&root, context);
     let (dedupe, dedupe_options) = server::dedupe(&root);
@@ -232,6 +240,18 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
         warnings: Vec::new(),
         secrets: Vec::new(),
     })
+}
+
+/// Reads the folder of provider files of one's own; their mistakes are told as those of the catalogue.
+fn own_providers(root: &Table<'_>, context: &Context<'_>) {
+    let Some(value) = root.get("providers_dir") else { return };
+    let Some(folder) = value.str("write a path, like \"./providers\"") else { return };
+    match Catalog::overlaid(&context.folder.join(folder)) {
+        Ok(catalog) => {
+            let _ = context.catalog.set(Cow::Owned(catalog));
+        }
+        Err(message) => value.mistake(message, "a path is relative to the folder of this file"),
+    }
 }
 
 /// What was found.

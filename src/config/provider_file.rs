@@ -42,6 +42,8 @@ fn spec(name: &str, table: &Table<'_>) -> ProviderSpec {
         display_name: display_name.and_then(Value::string).unwrap_or_default(),
         docs: docs.and_then(Value::string).unwrap_or_default(),
         scheme: scheme::read(table),
+        vectors: text("vectors"),
+        secret_hint: text("secret_hint"),
         event_id: texts("event_id"),
         event_id_required: table.get("event_id_required").and_then(Value::bool).unwrap_or_default(),
         event_type: texts("event_type"),

@@ -31,8 +31,9 @@ pub(super) static ROOT: Schema = Schema {
         "log",
         "routes",
         "destinations",
+        "providers_dir",
     ],
-    later: &[("include", "more configuration files"), ("providers_dir", "provider files of one's own")],
+    later: &[("include", "more configuration files")],
 };
 
 pub(super) static SERVER: Schema = Schema {
@@ -183,6 +184,8 @@ pub(super) static PROVIDER_FILE: Schema = Schema {
         "url_port",
         "display_name",
         "docs",
+        "vectors",
+        "secret_hint",
         "event_id",
         "event_id_required",
         "event_type",

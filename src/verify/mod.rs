@@ -52,6 +52,8 @@
 //! | word | type | meaning |
 //! |---|---|---|
 //! | `display_name`, `docs` | string, required | the provider's own name; the `https://` address of its documentation |
+//! | `secret_hint` | string, none | where its console shows the secret, a sentence, where its documentation says so |
+//! | `vectors` | string, none | what the file was proven with, the best of the valid vectors in `tests/providers/NAME.json`: `"third-party"` (signed by the provider's own libraries, its documentation or an independent implementation) or `"constructed"` (made from the documented scheme) |
 //! | `event_id`, `event_type` | selector or list, none | where they stand; a list is joined with `:` |
 //! | `event_id_required` | boolean, `false` | every event carries the id, by the provider's documentation |
 //! | `event_time` | selector, none | when the event happened: UNIX seconds or milliseconds (told apart by their size), or RFC 3339 |
@@ -115,7 +117,7 @@ pub use handshake::{
     AnswerSpec, Challenge, Challenges, ConfirmSpec, Errands, HandshakeReply, HandshakeSpec, Handshakes, Keys,
     Stage, WhenSpec,
 };
-pub use provider::{Provider, WantedAnswer};
+pub use provider::{Provider, VectorKind, WantedAnswer};
 pub use sample::{Sample, SampleEvent};
 pub use scheme::Scheme;
 pub use spec::{ProviderSpec, SampleSpec, SchemeSpec, SignatureSpec, TimestampSpec};
@@ -160,4 +162,16 @@ pub enum RefusalKind {
     InvalidSignature,
     /// Signed right, but too long ago or too far ahead.
     TimestampOutOfTolerance,
+}
+
+impl RefusalKind {
+    /// The word for it in answers: `missing_signature`, `invalid_signature`, `timestamp_out_of_tolerance`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::MissingSignature => "missing_signature",
+            Self::InvalidSignature => "invalid_signature",
+            Self::TimestampOutOfTolerance => "timestamp_out_of_tolerance",
+        }
+    }
 }

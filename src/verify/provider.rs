@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::handshake::{AnswerSpec, Handshakes};
 use super::sample::Sample;
 use super::scheme::Scheme;
-use super::spec::ProviderSpec;
+use super::spec::{ProviderSpec, SchemeSpec};
 use crate::select::Selector;
 use crate::units::{Invalid, UnitError, parse_duration, parse_size};
 
@@ -21,6 +21,12 @@ pub struct Provider {
     pub docs: String,
     /// Its scheme.
     pub scheme: Arc<Scheme>,
+    /// The words of its scheme as its file has them.
+    pub written: SchemeSpec,
+    /// What its file was proven with.
+    pub vectors: Option<VectorKind>,
+    /// Where its console shows the secret, a sentence, where its documentation says so.
+    pub secret_hint: Option<String>,
     /// Where its event id stands.
     pub event_id: Option<Selector>,
     /// Whether every event carries that id.
@@ -70,6 +76,30 @@ impl WantedAnswer {
     }
 }
 
+/// What stands behind a provider's file: the best of the valid vectors in its `tests/providers/NAME.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VectorKind {
+    /// Signed by the provider's own libraries, its documentation or an independent implementation.
+    ThirdParty,
+    /// Made from its documented scheme.
+    Constructed,
+}
+
+impl VectorKind {
+    /// The word for it in a provider's file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ThirdParty => "third-party",
+            Self::Constructed => "constructed",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::ThirdParty, Self::Constructed].into_iter().find(|kind| kind.word() == word)
+    }
+}
+
 impl Provider {
     /// Compiles `spec`.
     ///
@@ -101,12 +131,23 @@ impl Provider {
         let sample = spec.sample.as_ref().and_then(|written| keep(Sample::compile(written), &mut faults));
         let max_body = unit("max_body", spec.max_body.as_deref(), parse_size, &mut faults);
         let retries_for = unit("retries_for", spec.retries_for.as_deref(), parse_duration, &mut faults);
+        let vectors = spec.vectors.as_deref().and_then(|word| {
+            let kind = VectorKind::parse(word);
+            if kind.is_none() {
+                let hint = "write \"third-party\" or \"constructed\"";
+                faults.push(Invalid::new("vectors", format!("there are no {word:?} vectors"), hint));
+            }
+            kind
+        });
         match scheme {
             Some(scheme) if faults.is_empty() => Ok(Self {
                 name: spec.name.as_str().into(),
                 display_name: spec.display_name.clone(),
                 docs: spec.docs.clone(),
                 scheme: Arc::new(scheme),
+                written: spec.scheme.clone(),
+                vectors,
+                secret_hint: spec.secret_hint.clone(),
                 event_id,
                 event_id_required: spec.event_id_required,
                 event_type,

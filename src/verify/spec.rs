@@ -69,6 +69,10 @@ pub struct ProviderSpec {
     pub docs: String,
     /// The words of the scheme, at the top of the file.
     pub scheme: SchemeSpec,
+    /// `vectors`: `"third-party"` or `"constructed"`.
+    pub vectors: Option<String>,
+    /// `secret_hint`: a sentence.
+    pub secret_hint: Option<String>,
     /// `event_id`: one selector, or a list that is joined with `:`.
     pub event_id: Vec<String>,
     /// `event_id_required`; without it `false`.

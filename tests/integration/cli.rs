@@ -23,6 +23,7 @@ fn help_lists_the_commands_there_are_and_no_others() {
         "check",
         "providers",
         "sign",
+        "verify",
         "send",
         "listen",
         "status",
@@ -38,12 +39,8 @@ fn help_lists_the_commands_there_are_and_no_others() {
             "{command} is not in:\n{help}"
         );
     }
-    for later in ["verify", "destinations"] {
-        assert!(
-            !help.lines().any(|line| line.trim_start().starts_with(later)),
-            "{later} is promised:\n{help}"
-        );
-    }
+    let later = "destinations";
+    assert!(!help.lines().any(|line| line.trim_start().starts_with(later)), "{later} is promised:\n{help}");
 }
 
 #[test]
@@ -102,7 +99,7 @@ fn providers_are_listed_and_described() {
     let list = hooklatch(&["providers", "--json"]).json();
     assert!(list.as_array().is_some_and(|list| list.len() >= 10), "{list}");
     assert!(hooklatch(&["providers", "stripe"]).ok().contains("https://"));
-    let unknown = hooklatch(&["providers", "strip"]).failed(1);
+    let unknown = hooklatch(&["providers", "strpe"]).failed(1);
     assert!(unknown.contains("stripe"), "{unknown}");
 }
 

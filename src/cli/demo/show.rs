@@ -13,6 +13,7 @@ use super::super::simulator::{SignedEvent, Simulator, Wish};
 use super::super::target::Target;
 use super::app::{App, Seen};
 use super::gateway::{Gateway, PATH, SECRET};
+use crate::config::Catalog;
 use crate::delivery::{Connector, HttpClient, Tls};
 use crate::net::Resolver;
 use crate::secret::Secret;
@@ -29,7 +30,7 @@ const QUIET: Duration = Duration::from_millis(200);
 pub async fn show(out: &mut Out, gateway: &Gateway, app: &App) -> Outcome {
     let url = format!("http://{}{PATH}", gateway.http());
     let stage = Stage {
-        provider: Simulator::new("stripe", Secret::new(SECRET))?,
+        provider: Simulator::new(Catalog::shipped(), "stripe", Secret::new(SECRET))?,
         target: Target::parse(&url).map_err(Failure::Failed)?,
         url,
         client: client(gateway)?,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::human;
 use super::out::{Failure, Out, Outcome, Progress};
+use super::providers::CatalogArgs;
 use super::simulator::{SecretArgs, Simulator, Wish};
 use super::target::Target;
 use crate::units::Rate;
@@ -47,6 +48,8 @@ pub struct Args {
     public_url: Option<String>,
     #[command(flatten)]
     secret: SecretArgs,
+    #[command(flatten)]
+    catalog: CatalogArgs,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -77,7 +80,7 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
 
 fn job(args: &Args) -> Result<Job, Failure> {
     let target = Target::parse(&args.url).map_err(Failure::Usage)?;
-    let simulator = Simulator::new(&args.provider, args.secret.load()?)?;
+    let simulator = Simulator::new(&args.catalog.load()?, &args.provider, args.secret.load()?)?;
     let body = match &args.body {
         Some(path) => {
             let bytes = std::fs::read(path)

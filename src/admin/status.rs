@@ -62,6 +62,15 @@ fn route(route: &RouteView, started_at: Millis, now: Millis) -> Value {
         "path": route.path,
         "host": route.host,
         "methods": route.methods,
+        "allow_ips": route.allow_ips.as_ref().map(|allow| json!({
+            "ranges": allow.fixed,
+            "lists": allow.lists.iter().map(|list| json!({
+                "name": &*list.name,
+                "ranges": list.ranges,
+                "as_of": list.as_of,
+            })).collect::<Vec<_>>(),
+            "shadow": allow.shadow,
+        })),
     });
     let more = match &route.action {
         RouteAction::Proxy(upstream) => json!({"action": "proxy", "proxy_to": redact_userinfo(upstream)}),

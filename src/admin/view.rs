@@ -11,7 +11,7 @@ use crate::clock::{Clock, Millis};
 use crate::dedupe::Dedupe;
 use crate::delivery::DestinationHealth;
 use crate::event::{Ack, EventId};
-use crate::ingress::{Explained, NotReleased, Rejected, Released};
+use crate::ingress::{AllowIpsView, Explained, NotReleased, Rejected, Released};
 use crate::observe::{DestinationGauges, Gauges, Metrics};
 
 /// Asks for something as it stands now.
@@ -172,6 +172,8 @@ pub struct RouteView {
     pub host: Option<String>,
     /// Its methods; `None` = all.
     pub methods: Option<Vec<String>>,
+    /// Which clients; `None` = any.
+    pub allow_ips: Option<AllowIpsView>,
     /// What it does.
     pub action: RouteAction,
 }

@@ -11,7 +11,7 @@ use crate::event::Ack;
 use crate::ingress::{Capture, CorridorSettings, Evidence, ShadowSecrets};
 use crate::secret::Secret;
 use crate::select::Selector;
-use crate::units::format_size;
+use crate::units::{format_duration, format_size};
 use crate::verify::{Challenges, Handshakes, Keys, NamedSecret, Provider, Scheme, Verifier, WantedAnswer};
 
 /// What is read while a `deliver_to` route is read.
@@ -73,6 +73,9 @@ impl<'a> Corridor<'_, 'a, '_> {
             self.warn_of_late_deliveries(check.as_ref(), &deliver_to);
         }
         self.warn_of_guessed_url(check.as_ref(), public_url.is_some());
+        if ack == Some(Ack::Delivered) {
+            self.warn_of_a_slow_answer(&wanted, deliver_timeout);
+        }
         let _ = check?;
         let Secrets { verifier, shadow, evidence, names: secret_names, first: _, capture } = secrets?;
         Some(CorridorSettings {
@@ -370,6 +373,21 @@ impl<'a> Corridor<'_, 'a, '_> {
             );
         }
         max_body
+    }
+
+    /// A sender that waits less long than the app may take gives up first, and sends the event again.
+    fn warn_of_a_slow_answer(&self, wanted: &WantedAnswer, timeout: Duration) {
+        let Some(deadline) = wanted.deadline.filter(|deadline| timeout > *deadline) else { return };
+        self.table.walk.warn(
+            self.table.span(),
+            format!(
+                "{}: with ack = \"delivered\" the sender waits for the app, which may take {}; the provider waits {}",
+                self.table.name,
+                format_duration(timeout),
+                format_duration(deadline)
+            ),
+            "lower the destination's `timeout`, or leave `ack` out",
+        );
     }
 
     /// Behind TLS termination the URL that a request shows is not the one that the provider signed.

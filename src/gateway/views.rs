@@ -117,7 +117,14 @@ fn routes(rooms: &Rooms, reloader: &Reloader) -> Vec<RouteView> {
             },
             ingress::ActionView::Proxy(upstream) => RouteAction::Proxy(upstream),
         };
-        RouteView { name: route.name, path: route.path, host: route.host, methods: route.methods, action }
+        RouteView {
+            name: route.name,
+            path: route.path,
+            host: route.host,
+            methods: route.methods,
+            allow_ips: route.allow_ips,
+            action,
+        }
     };
     rooms.ingress.routes().into_iter().map(shown).collect()
 }

@@ -38,7 +38,7 @@ use strangers::Listed;
 
 pub use handshake::{CONFIRMATIONS, Confirmation};
 pub use release::{Explained, NotReleased, Released};
-pub use route::{ActionView, CorridorView, RouteView};
+pub use route::{ActionView, AllowIpsView, CorridorView, RouteView};
 
 /// Ids of requests are told from ids of events by it: no buffer counts so far.
 const FIRST_REQUEST: u64 = 1 << 63;

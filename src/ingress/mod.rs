@@ -30,8 +30,8 @@ mod write;
 mod tests;
 
 pub use corridor::{
-    ActionView, CONFIRMATIONS, Confirmation, CorridorView, Explained, Ingress, NotReleased, Parts, Released,
-    RouteView, Ticket,
+    ActionView, AllowIpsView, CONFIRMATIONS, Confirmation, CorridorView, Explained, Ingress, NotReleased,
+    Parts, Released, RouteView, Ticket,
 };
 pub use door::Door;
 pub use front::{At, Fault, Front, Passage, Passed, Plan, Reply};

@@ -122,6 +122,15 @@ fn github() -> RouteView {
         path: "/webhooks/github".to_owned(),
         host: None,
         methods: Some(vec!["POST".to_owned()]),
+        allow_ips: Some(crate::ingress::AllowIpsView {
+            fixed: 2,
+            lists: vec![crate::net::IpListView {
+                name: "github".into(),
+                ranges: 6,
+                as_of: "2026-01-15".to_owned(),
+            }],
+            shadow: true,
+        }),
         action: RouteAction::Deliver {
             provider: Some("github".into()),
             verified: true,
@@ -156,6 +165,7 @@ fn proxy() -> RouteView {
         path: "/*".to_owned(),
         host: Some("example.com".to_owned()),
         methods: None,
+        allow_ips: None,
         action: RouteAction::Proxy("http://user:hunter2@127.0.0.1:3000".to_owned()),
     }
 }

@@ -18,7 +18,7 @@ use crate::ingress::settings::{
     Action, CorridorSettings, PathPattern, ProxySettings, RouteSettings, ServerSettings,
 };
 use crate::limit::Meter;
-use crate::net::AllowIps;
+use crate::net::{AllowIps, IpListView};
 use crate::observe::{RouteMetrics, SecretMetrics};
 use crate::select::Message;
 use crate::verify::Verifier;
@@ -144,6 +144,11 @@ impl Route {
             path: format!("{path}{below}"),
             host: self.host.clone(),
             methods: self.methods.clone(),
+            allow_ips: self.allow_ips.as_ref().map(|allow| AllowIpsView {
+                fixed: allow.fixed.len(),
+                lists: allow.lists.iter().map(|list| list.view()).collect(),
+                shadow: allow.shadow,
+            }),
             action,
         }
     }
@@ -223,8 +228,21 @@ pub struct RouteView {
     pub host: Option<String>,
     /// Its methods; `None` = all.
     pub methods: Option<Vec<String>>,
+    /// Which clients; `None` = any.
+    pub allow_ips: Option<AllowIpsView>,
     /// What it does.
     pub action: ActionView,
+}
+
+/// The clients that a route takes.
+#[derive(Clone, Debug)]
+pub struct AllowIpsView {
+    /// How many ranges are configured.
+    pub fixed: usize,
+    /// The providers' lists.
+    pub lists: Vec<IpListView>,
+    /// Others come in, too.
+    pub shadow: bool,
 }
 
 /// What a route does.

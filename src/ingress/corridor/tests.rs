@@ -4,6 +4,7 @@ mod delivered;
 mod handshakes;
 mod rejected;
 mod rig;
+mod strangers;
 
 use std::time::Duration;
 

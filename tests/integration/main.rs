@@ -14,6 +14,7 @@ mod dead_letters;
 mod durability;
 mod events;
 mod forwarding;
+mod handshakes;
 mod harness;
 mod lifecycle;
 mod limits;

@@ -25,7 +25,7 @@ fn body_only() -> SchemeSpec {
         algorithm: "hmac-sha256".to_owned(),
         signature: SignatureSpec {
             headers: vec!["X-Hub-Signature-256".to_owned()],
-            prefix: Some("sha256=".to_owned()),
+            prefixes: vec!["sha256=".to_owned()],
             ..SignatureSpec::default()
         },
         ..SchemeSpec::default()
@@ -43,7 +43,7 @@ fn time_and_body() -> SchemeSpec {
             ..SignatureSpec::default()
         },
         timestamp: Some(TimestampSpec { key: Some("t".to_owned()), ..TimestampSpec::default() }),
-        signed: Some("{timestamp}.{body}".to_owned()),
+        signed: vec!["{timestamp}.{body}".to_owned()],
         ..SchemeSpec::default()
     }
 }
@@ -64,7 +64,7 @@ fn id_time_and_body() -> SchemeSpec {
             ..TimestampSpec::default()
         }),
         id: Some("header:webhook-id".to_owned()),
-        signed: Some("{id}.{timestamp}.{body}".to_owned()),
+        signed: vec!["{id}.{timestamp}.{body}".to_owned()],
         ..SchemeSpec::default()
     }
 }
@@ -88,7 +88,7 @@ impl Case {
             ("X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958"),
         ]);
         let added = verifier.sign(&message(&usual, &body), "msg_1", NOW).unwrap();
-        let headers = Headers::from_pairs(usual.iter().chain(added.iter()));
+        let headers = Headers::from_pairs(usual.iter().chain(added.headers.iter()));
         Self { verifier, headers, body }
     }
 

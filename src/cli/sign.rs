@@ -4,15 +4,16 @@ use std::io::Read;
 
 use super::out::{Failure, Out, Outcome};
 use super::providers::CatalogArgs;
-use super::simulator::{SecretArgs, Simulator};
+use super::simulator::{SigningArgs, Simulator};
 use crate::headers::Headers;
 
 /// The largest body that is signed, bytes.
 const MAX_BODY: u64 = 256 << 20;
 
-/// Prints the headers a provider would sign standard input with, ready for curl.
+/// Prints what a provider would sign standard input with, ready for curl
 #[derive(clap::Args, Debug)]
 #[command(
+    mut_group("SecretArgs", |group| group.required(false)),
     after_help = "Example:\n  hooklatch sign -p github --secret-env GITHUB_SECRET < body.json | \\\n    \
                         xargs curl -i http://127.0.0.1:8080/webhooks/github --data-binary @body.json"
 )]
@@ -24,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "U")]
     url: Option<String>,
     #[command(flatten)]
-    secret: SecretArgs,
+    secret: SigningArgs,
     #[command(flatten)]
     catalog: CatalogArgs,
 }
@@ -47,10 +48,18 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
         return Err(Failure::failed("the body is larger than 256 MiB"));
     }
     let url = args.url.as_deref().unwrap_or("http://localhost/");
-    let headers = simulator.sign(url, &Headers::default(), &body, &simulator.fresh_id(), simulator.now())?;
-    for (name, value) in headers.iter() {
+    let signature =
+        simulator.sign(url, &Headers::default(), &body, &simulator.fresh_id(), simulator.now())?;
+    for (name, value) in signature.headers.iter() {
         let line = format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value));
         out.line(format_args!("-H {}", quoted(&line)))?;
+    }
+    // Where the signature is a part of what is sent, curl gets that instead.
+    if let Some(url) = &signature.url {
+        out.line(format_args!("--url {}", quoted(url)))?;
+    }
+    if let Some(body) = &signature.body {
+        out.line(format_args!("--data-raw {}", quoted(&String::from_utf8_lossy(body))))?;
     }
     Ok(())
 }

@@ -11,10 +11,10 @@ use super::target::Target;
 use crate::clock::{Clock, Millis};
 use crate::config::Catalog;
 use crate::event::EventIds;
-use crate::headers::{Headers, HeadersBuilder};
+use crate::headers::Headers;
 use crate::secret::{Secret, Source};
 use crate::select::Message;
-use crate::verify::{NamedSecret, Provider, Verifier};
+use crate::verify::{NamedSecret, Provider, Signature, Signer, Verifier, replaced};
 
 /// The secret shared with the provider, on the command line.
 #[derive(clap::Args, Debug)]
@@ -29,6 +29,24 @@ pub struct SecretArgs {
     /// The secret itself; only for test ones, other users of the machine can see it
     #[arg(long, value_name = "S")]
     secret: Option<String>,
+}
+
+/// What to sign with, on the command line. A command that takes it makes the group `SecretArgs` optional.
+#[derive(clap::Args, Debug)]
+pub struct SigningArgs {
+    #[command(flatten)]
+    shared: SecretArgs,
+    /// Read the provider's private key from this file, for schemes with key pairs: PEM, or an Ed25519 seed in hex
+    #[arg(long, value_name = "PATH", conflicts_with = "SecretArgs")]
+    private_key_file: Option<PathBuf>,
+}
+
+/// What a provider signs with.
+pub enum SigningSecret {
+    /// The secret that both sides know.
+    Shared(Secret),
+    /// The provider's own.
+    PrivateKey(Secret),
 }
 
 impl SecretArgs {
@@ -48,17 +66,36 @@ impl SecretArgs {
     }
 }
 
+impl SigningArgs {
+    /// Reads the secret, or the private key.
+    ///
+    /// # Errors
+    /// One that is missing, empty or unreadable.
+    pub fn load(&self) -> Result<SigningSecret, Failure> {
+        let Some(path) = &self.private_key_file else { return self.shared.load().map(SigningSecret::Shared) };
+        let key = Source::File(path.clone()).load();
+        key.map(SigningSecret::PrivateKey).map_err(|error| Failure::usage(error.to_string()))
+    }
+}
+
 /// A provider with a secret.
 pub struct Simulator {
     provider: Arc<Provider>,
-    verifier: Verifier,
+    key: Key,
     ids: EventIds,
     clock: Clock,
+}
+
+enum Key {
+    Shared(Box<Verifier>),
+    Private(Box<Signer>),
 }
 
 /// An event, signed.
 #[derive(Clone, Debug)]
 pub struct SignedEvent {
+    /// The query to send to, where the signature stands in it.
+    pub query: Option<String>,
     /// Every header but `Host` and `Content-Length`.
     pub headers: Headers,
     /// The body.
@@ -79,14 +116,25 @@ impl Simulator {
     ///
     /// # Errors
     /// An unknown provider, a secret that is not written as the provider's are.
-    pub fn new(catalog: &Catalog, name: &str, secret: Secret) -> Result<Self, Failure> {
+    pub fn new(catalog: &Catalog, name: &str, secret: SigningSecret) -> Result<Self, Failure> {
         let provider = providers::find(catalog, name)?;
-        let named = NamedSecret { name: "1".into(), secret };
-        let verifier = Verifier::new(Arc::clone(&provider.scheme), &[named])
-            .map_err(|wrong| Failure::usage(wrong.join("\n")))?;
+        let key = match secret {
+            SigningSecret::PrivateKey(key) => {
+                Signer::new(&provider.scheme, &key).map(|signer| Key::Private(Box::new(signer)))
+            }
+            SigningSecret::Shared(_) if provider.scheme.has_private_key() => Err(format!(
+                "{name} signs with a private key; give one with --private-key-file PATH, and its public key to the route"
+            )),
+            SigningSecret::Shared(secret) => {
+                let named = NamedSecret { name: "1".into(), secret };
+                let verifier = Verifier::new(Arc::clone(&provider.scheme), &[named]);
+                verifier.map(|verifier| Key::Shared(Box::new(verifier))).map_err(|wrong| wrong.join("\n"))
+            }
+        };
+        let key = key.map_err(Failure::usage)?;
         // Several commands may run at once: their ids differ by the process's.
         let ids = EventIds::starting_at(u64::from(std::process::id()) << 32);
-        Ok(Self { provider, verifier, ids, clock: Clock::system() })
+        Ok(Self { provider, key, ids, clock: Clock::system() })
     }
 
     /// An id that no other event has.
@@ -94,7 +142,7 @@ impl Simulator {
         self.ids.next(self.clock.now()).to_string().replacen("hl_", "sim_", 1)
     }
 
-    /// The headers that sign `body`, sent to `url`, at `now`.
+    /// What signs `body`, sent to `url`, at `now`.
     ///
     /// # Errors
     /// A scheme that needs more than is at hand.
@@ -105,11 +153,15 @@ impl Simulator {
         body: &[u8],
         id: &str,
         now: Millis,
-    ) -> Result<Headers, Failure> {
+    ) -> Result<Signature, Failure> {
         let target = Target::parse(url).map_err(Failure::Usage)?;
         let (path, query) = target.path_and_query();
         let message = Message { method: "POST", path, query, url, headers, body };
-        self.verifier.sign(&message, id, now).map_err(|why| Failure::failed(format!("cannot sign: {why}")))
+        let signature = match &self.key {
+            Key::Shared(verifier) => verifier.sign(&message, id, now),
+            Key::Private(signer) => signer.sign(&message, id, now),
+        };
+        signature.map_err(|why| Failure::failed(format!("cannot sign: {why}")))
     }
 
     /// A whole event as the provider sends it to `url` at `now`.
@@ -131,7 +183,10 @@ impl Simulator {
             sample.map_or_else(Default::default, |event| (event.headers, event.body));
         let body = wish.body.clone().unwrap_or_else(|| Bytes::from(sample_body));
         let signature = self.sign(url, &headers, &body, id, now)?;
-        Ok(SignedEvent { headers: replaced(&headers, &signature), body })
+        let query =
+            signature.url.as_deref().and_then(|url| url.split_once('?')).map(|(_, query)| query.to_owned());
+        let body = signature.body.map_or(body, Bytes::from);
+        Ok(SignedEvent { query, headers: replaced(&headers, &signature.headers), body })
     }
 
     /// Whether the provider signs the URL it sends to.
@@ -144,32 +199,5 @@ impl Simulator {
     #[must_use]
     pub fn now(&self) -> Millis {
         self.clock.now()
-    }
-}
-
-/// `first` with the lines of `second`, which replace those of the same name.
-fn replaced(first: &Headers, second: &Headers) -> Headers {
-    let mut lines = HeadersBuilder::with_capacity(first.as_bytes().len() + second.as_bytes().len());
-    for (name, value) in first.iter() {
-        if std::str::from_utf8(name).is_ok_and(|name| second.get(name).is_none()) {
-            lines.push(name, value);
-        }
-    }
-    for (name, value) in second.iter() {
-        lines.push(name, value);
-    }
-    lines.build()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signature_headers_replace_those_of_the_sample() {
-        let first = Headers::from_pairs([("X-Id", "old"), ("X-Kept", "1")]);
-        let second = Headers::from_pairs([("x-id", "new"), ("X-Sig", "2")]);
-        let merged = replaced(&first, &second);
-        assert_eq!(merged.as_bytes().as_ref(), b"X-Kept: 1\r\nx-id: new\r\nX-Sig: 2\r\n");
     }
 }

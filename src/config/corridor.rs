@@ -467,9 +467,12 @@ impl Secrets {
         };
         // Of a secret that is still to be captured, as of those that are not read, nobody knows a value.
         let unknown = named.is_empty() && (capture.is_some() || !context.secrets.borrow().reads());
-        let verifier = if unknown { placeholder(scheme) } else { Verifier::new(Arc::clone(scheme), &named) };
+        let verifier = match unknown {
+            true => Verifier::unread(Arc::clone(scheme)),
+            false => Verifier::new(Arc::clone(scheme), &named)?,
+        };
         Ok(Self {
-            verifier: Some(verifier?),
+            verifier: Some(verifier),
             names: names(&named),
             shadow,
             first: named.first().map(|named| named.secret.clone()),
@@ -477,17 +480,4 @@ impl Secrets {
             capture,
         })
     }
-}
-
-/// A verifier whose secrets nobody knows, for a configuration that is only looked at.
-fn placeholder(scheme: &Arc<Scheme>) -> Result<Verifier, Vec<String>> {
-    use std::hash::BuildHasher;
-    let digits: String =
-        (0..4).map(|_| format!("{:016x}", std::hash::RandomState::new().hash_one(0))).collect();
-    let verifier = |text: String| {
-        let secret = NamedSecret { name: Arc::from("unread"), secret: Secret::new(text) };
-        Verifier::new(Arc::clone(scheme), &[secret])
-    };
-    // Sixty-four hexadecimal digits are a text, base64 and hex; HTTP Basic wants a user too.
-    verifier(digits.clone()).or_else(|_| verifier(format!("unread:{digits}")))
 }

@@ -155,19 +155,69 @@ pub(super) static SECRET: Schema = Schema {
 
 pub(super) static VERIFY: Schema = Schema {
     table: "[routes.NAME.verify]",
-    keys: &["algorithm", "key", "signature", "timestamp", "signed", "id", "body_digest", "url_port"],
+    keys: &[
+        "algorithm",
+        "key",
+        "secret_id",
+        "signature",
+        "timestamp",
+        "signed",
+        "id",
+        "document",
+        "strict_form",
+        "require",
+        "body_digest",
+        "url_port",
+        "jwt",
+        "parameters",
+    ],
     later: &[],
 };
 
 pub(super) static SIGNATURE: Schema = Schema {
     table: "signature of [routes.NAME.verify]",
-    keys: &["header", "prefix", "encoding", "format", "separator", "keys", "version"],
+    keys: &[
+        "header",
+        "query",
+        "form",
+        "body",
+        "prefix",
+        "encoding",
+        "format",
+        "separator",
+        "assign",
+        "keys",
+        "fields",
+        "groups",
+        "version",
+    ],
     later: &[],
 };
 
 pub(super) static TIMESTAMP: Schema = Schema {
     table: "timestamp of [routes.NAME.verify]",
-    keys: &["header", "body", "key", "unit", "tolerance"],
+    keys: &["header", "query", "form", "body", "key", "unit", "tolerance", "enforce"],
+    later: &[],
+};
+
+pub(super) static SECRET_ID: Schema =
+    Schema { table: "secret_id of [routes.NAME.verify]", keys: &["separator", "stands"], later: &[] };
+
+pub(super) static JWT: Schema = Schema {
+    table: "jwt of [routes.NAME.verify]",
+    keys: &[
+        "algorithms",
+        "body_hash",
+        "body_hash_encoding",
+        "body_claim",
+        "url_hash",
+        "request_hash",
+        "audience",
+        "claims",
+        "optional",
+        "leeway",
+        "max_age",
+    ],
     later: &[],
 };
 
@@ -176,12 +226,18 @@ pub(super) static PROVIDER_FILE: Schema = Schema {
     keys: &[
         "algorithm",
         "key",
+        "secret_id",
         "signature",
         "timestamp",
         "signed",
         "id",
+        "document",
+        "strict_form",
+        "require",
         "body_digest",
         "url_port",
+        "jwt",
+        "parameters",
         "display_name",
         "docs",
         "vectors",
@@ -258,7 +314,7 @@ pub(super) static MAX_PENDING: Schema =
     Schema { table: "max_pending of [destinations.NAME]", keys: &["events", "bytes"], later: &[] };
 
 /// The tables of a user's file, in the order in which a misplaced key is looked for.
-static ALL: [&Schema; 21] = [
+static ALL: [&Schema; 23] = [
     &ROUTE,
     &DESTINATION,
     &SERVER,
@@ -275,6 +331,8 @@ static ALL: [&Schema; 21] = [
     &VERIFY,
     &SIGNATURE,
     &TIMESTAMP,
+    &JWT,
+    &SECRET_ID,
     &RETRY,
     &MAX_PENDING,
     &ROUTE_DEDUPE,

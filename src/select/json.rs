@@ -39,21 +39,23 @@ impl Pointer {
     /// first counts.
     #[must_use]
     pub fn scalar(&self, body: &[u8], max: usize) -> Option<String> {
-        text_of(self.find(body)?.get(), max)
+        text_of(self.raw(body)?, max)
     }
 
     /// Whether anything stands there, `null` too.
     #[must_use]
     pub fn exists(&self, body: &[u8]) -> bool {
-        self.find(body).is_some()
+        self.raw(body).is_some()
     }
 
-    fn find<'b>(&self, body: &'b [u8]) -> Option<&'b RawValue> {
+    /// What stands there as it is written, whatever it is: a piece of `body`.
+    #[must_use]
+    pub fn raw<'a>(&self, body: &'a [u8]) -> Option<&'a str> {
         let mut found = None;
         let seed = Step { path: &self.0, found: &mut found };
         // Ok or not: an early stop is an error to serde, and so is a body that is no JSON.
         let _ = seed.deserialize(&mut serde_json::Deserializer::from_slice(body));
-        found
+        found.map(RawValue::get)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Selectors: the `"header:NAME"`, `"body:/json/pointer"`, `"query:NAME"`, `"form:NAME"` words with which the
-//! configuration and the provider files say where in a request something stands.
+//! configuration and the provider files say where in a request something stands. `"form:NAME#/json/pointer"` looks
+//! into the JSON that a form's field holds.
 //!
 //! A selector never guesses: what is missing, empty, not UTF-8, longer than [`MAX_VALUE_BYTES`] or there twice with
 //! different values is no value.
 
 pub mod form;
 mod json;
+pub mod multipart;
 
 use sha2::{Digest, Sha256};
 
@@ -47,8 +49,10 @@ enum Place {
     BodyDigest,
     /// A parameter of the query, decoded.
     Query(Box<str>),
-    /// A parameter of an `application/x-www-form-urlencoded` body, decoded.
+    /// A field of the form in the body, decoded.
     Form(Box<str>),
+    /// A string, number or boolean of the JSON in a field of the form in the body.
+    FormJson(Box<str>, Pointer),
     /// Several values, joined with `:`; one missing: none.
     Joined(Vec<Selector>),
 }
@@ -56,7 +60,8 @@ enum Place {
 const WORDS: &str = "\"header:NAME\", \"body:/json/pointer\", \"query:NAME\" or \"form:NAME\"";
 
 impl Selector {
-    /// Reads one of `"header:NAME"`, `"body:/json/pointer"` (RFC 6901), `"query:NAME"`, `"form:NAME"`.
+    /// Reads one of `"header:NAME"`, `"body:/json/pointer"` (RFC 6901), `"query:NAME"`, `"form:NAME"`,
+    /// `"form:NAME#/json/pointer"`.
     ///
     /// # Errors
     /// A sentence that says which words there are, or what is wrong with the name.
@@ -74,7 +79,12 @@ impl Selector {
                 return Err(format!("{text:?} names no parameter; write \"{word}:NAME\""));
             }
             "query" => Place::Query(name.into()),
-            "form" => Place::Form(name.into()),
+            "form" => match name.split_once('#') {
+                Some((field, pointer)) if !field.is_empty() => {
+                    Place::FormJson(field.into(), Pointer::parse(pointer)?)
+                }
+                _ => Place::Form(name.into()),
+            },
             _ => return Err(format!("{text:?} is not a selector; write {WORDS}")),
         };
         Ok(Self(place))
@@ -126,8 +136,10 @@ impl Selector {
             Place::Body(pointer) => pointer.scalar(message.body, most)?,
             Place::BodyDigest => hex::encode(Sha256::digest(message.body)),
             Place::Query(name) => parameter(message.query.unwrap_or_default().as_bytes(), name)?,
-            Place::Form(name) if form::is_form(message.headers) => parameter(message.body, name)?,
-            Place::Form(_) => return None,
+            Place::Form(name) => String::from_utf8(form::field(message, name)??.into_owned()).ok()?,
+            Place::FormJson(name, pointer) => {
+                pointer.scalar(&form::field(message, name)??, MAX_VALUE_BYTES)?
+            }
             Place::Joined(parts) => join(parts, message)?,
         };
         bounded(&value, most)?;
@@ -143,7 +155,9 @@ impl Selector {
             Place::Body(pointer) => pointer.exists(message.body),
             Place::BodyDigest => true,
             Place::Query(name) => named(message.query.unwrap_or_default().as_bytes(), name),
-            Place::Form(name) => form::is_form(message.headers) && named(message.body, name),
+            Place::Form(name) | Place::FormJson(name, _) => {
+                form::fields(message).any(|(n, _)| *n == *name.as_bytes())
+            }
             Place::Joined(parts) => parts.iter().all(|part| part.is_there(message)),
         }
     }

@@ -96,6 +96,19 @@ fn a_query_parameter_is_decoded_and_unambiguous() {
 }
 
 #[test]
+fn a_field_of_a_multipart_form_and_the_json_in_it_are_values() {
+    let headers = Headers::from_pairs([("Content-Type", "multipart/form-data; boundary=B")]);
+    let body =
+        b"--B\r\nContent-Disposition: form-data; name=\"json\"\r\n\r\n{\"event\":{\"id\":\"e1\"}}\r\n--B--";
+    let extract = |word: &str| Selector::parse(word).unwrap().extract(&message(&headers, None, body));
+    assert_eq!(extract("form:json"), some(r#"{"event":{"id":"e1"}}"#));
+    assert_eq!(extract("form:json#/event/id"), some("e1"));
+    assert_eq!(extract("form:json#/event"), None);
+    assert_eq!(extract("form:other#/event/id"), None);
+    assert!(Selector::parse("form:json#event").unwrap_err().contains("not a JSON pointer"));
+}
+
+#[test]
 fn a_form_parameter_is_looked_for_only_in_a_form() {
     let extract = |content_type: &str| {
         let headers = Headers::from_pairs([("Content-Type", content_type)]);

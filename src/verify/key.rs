@@ -1,22 +1,13 @@
-//! Secrets to keys, and the keyed MAC: built once a secret, cloned for each request.
+//! Secrets to keys: how the text that a provider shows becomes the bytes it computes with.
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use hmac::{Hmac, KeyInit, Mac as _};
-use sha1::Sha1;
-use sha2::{Sha256, Sha512};
+use icu_normalizer::DecomposingNormalizerBorrowed;
 use zeroize::Zeroizing;
 
+use super::mac::Hash;
 use crate::secret::Secret;
-
-/// The hash under an HMAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hash {
-    Sha1,
-    Sha256,
-    Sha512,
-}
 
 /// How a secret's text becomes the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +17,19 @@ pub(super) enum KeyForm {
     Base64,
     Whsec,
     Hex,
+    /// The SHA-1 of the text.
+    Sha1,
+    /// The SHA-256 of the text.
+    Sha256,
+    /// The text and a `&`, as OAuth 1.0a keys end where there is no token secret (RFC 5849 §3.4.2).
+    Ampersand,
+    /// The text in Unicode's NFKD form.
+    Nfkd,
 }
+
+/// The words, for an error.
+pub(super) const WORDS: &str =
+    "\"utf8\", \"base64\", \"whsec\", \"hex\", \"sha1\", \"sha256\", \"ampersand\" or \"nfkd\"";
 
 /// Whoever made a secret wrote its padding as they liked; nothing is won by refusing it.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -42,6 +45,10 @@ impl KeyForm {
             "base64" => Self::Base64,
             "whsec" => Self::Whsec,
             "hex" => Self::Hex,
+            "sha1" => Self::Sha1,
+            "sha256" => Self::Sha256,
+            "ampersand" => Self::Ampersand,
+            "nfkd" => Self::Nfkd,
             _ => return None,
         })
     }
@@ -50,6 +57,7 @@ impl KeyForm {
     pub(super) fn decode(self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         let text = secret.expose();
         let key = match self {
+            _ if text.is_empty() => None,
             Self::Utf8 => Some(text.to_vec()),
             Self::Base64 => base64(text),
             Self::Whsec => {
@@ -57,11 +65,18 @@ impl KeyForm {
                 base64(text.strip_prefix(b"whsec_").unwrap_or(text))
             }
             Self::Hex => hex::decode(text.trim_ascii()).ok(),
+            Self::Sha1 => Some(Hash::Sha1.digest([text])),
+            Self::Sha256 => Some(Hash::Sha256.digest([text])),
+            Self::Ampersand => Some([text, b"&"].concat()),
+            Self::Nfkd => std::str::from_utf8(text).ok().map(|text| {
+                DecomposingNormalizerBorrowed::new_nfkd().normalize(text).into_owned().into_bytes()
+            }),
         };
         match key.map(Zeroizing::new) {
             Some(key) if !key.is_empty() => Ok(key),
             _ => Err(match self {
-                Self::Utf8 => "is empty",
+                Self::Utf8 | Self::Sha1 | Self::Sha256 | Self::Ampersand => "is empty",
+                Self::Nfkd => "is empty or no UTF-8",
                 Self::Base64 => "is not base64",
                 Self::Whsec => "is not written \"whsec_\" and base64",
                 Self::Hex => "is not hex",
@@ -70,56 +85,10 @@ impl KeyForm {
     }
 }
 
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
+/// Bytes from base64 of either alphabet, padded or not, blanks around it cut.
+pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim_ascii();
     STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok()
-}
-
-/// A MAC with its key; what is fed to a clone leaves the original as it was.
-#[derive(Clone)]
-pub(super) enum Mac {
-    Sha1(Hmac<Sha1>),
-    Sha256(Hmac<Sha256>),
-    /// Twice the size of the others, which are what is used: boxed, so that they are not copied with its room.
-    Sha512(Box<Hmac<Sha512>>),
-}
-
-impl Mac {
-    /// `None` never happens: an HMAC takes a key of any length (RFC 2104 §2).
-    pub(super) fn new(hash: Hash, key: &[u8]) -> Option<Self> {
-        Some(match hash {
-            Hash::Sha1 => Self::Sha1(Hmac::new_from_slice(key).ok()?),
-            Hash::Sha256 => Self::Sha256(Hmac::new_from_slice(key).ok()?),
-            Hash::Sha512 => Self::Sha512(Box::new(Hmac::new_from_slice(key).ok()?)),
-        })
-    }
-
-    pub(super) fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha1(mac) => mac.update(bytes),
-            Self::Sha256(mac) => mac.update(bytes),
-            Self::Sha512(mac) => mac.update(bytes),
-        }
-    }
-
-    /// Whether `tag` is the whole MAC of what was fed; in constant time for a tag of the right length.
-    pub(super) fn verify(self, tag: &[u8]) -> bool {
-        match self {
-            Self::Sha1(mac) => mac.verify_slice(tag),
-            Self::Sha256(mac) => mac.verify_slice(tag),
-            Self::Sha512(mac) => mac.verify_slice(tag),
-        }
-        .is_ok()
-    }
-
-    /// The MAC, for signing only: nothing is ever compared with it.
-    pub(super) fn finish(self) -> Vec<u8> {
-        match self {
-            Self::Sha1(mac) => mac.finalize().into_bytes().to_vec(),
-            Self::Sha256(mac) => mac.finalize().into_bytes().to_vec(),
-            Self::Sha512(mac) => mac.finalize().into_bytes().to_vec(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -137,12 +106,21 @@ mod tests {
         }
         assert_eq!(decode(KeyForm::Utf8, "whsec_aA=="), Ok(b"whsec_aA==".to_vec()));
         assert_eq!(decode(KeyForm::Hex, "6869"), Ok(b"hi".to_vec()));
+        assert_eq!(decode(KeyForm::Ampersand, "hi"), Ok(b"hi&".to_vec()));
+        assert_eq!(decode(KeyForm::Nfkd, "\u{e9}\u{fb01}"), Ok("e\u{301}fi".as_bytes().to_vec()));
+        let digest = "a9993e364706816aba3e25717850c26c9cd0d89d";
+        assert_eq!(decode(KeyForm::Sha1, "abc").map(hex::encode), Ok(digest.to_owned()));
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(decode(KeyForm::Sha256, "abc").map(hex::encode), Ok(digest.to_owned()));
     }
 
     #[test]
     fn a_secret_that_is_not_written_so_or_decodes_to_nothing_is_an_error() {
         for (form, text) in [
             (KeyForm::Utf8, ""),
+            (KeyForm::Sha1, ""),
+            (KeyForm::Ampersand, ""),
+            (KeyForm::Nfkd, ""),
             (KeyForm::Base64, "a b"),
             (KeyForm::Base64, ""),
             (KeyForm::Whsec, "whsec_"),
@@ -151,28 +129,6 @@ mod tests {
             (KeyForm::Hex, "xy"),
         ] {
             assert!(form.decode(&Secret::new(text)).is_err(), "{form:?} {text:?}");
-        }
-    }
-
-    /// RFC 4231 §4.3 (SHA-2) and RFC 2202 §3 (SHA-1), test case 2 of each.
-    #[test]
-    fn the_macs_are_those_of_the_rfcs() {
-        for (hash, tag) in [
-            (Hash::Sha1, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
-            (Hash::Sha256, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
-            (
-                Hash::Sha512,
-                "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fd\
-                 caeab1a34d4a6b4b636e070a38bce737",
-            ),
-        ] {
-            let mut mac = Mac::new(hash, b"Jefe").unwrap();
-            mac.update(b"what do ya want ");
-            mac.update(b"for nothing?");
-            assert_eq!(hex::encode(mac.clone().finish()), tag);
-            let tag = hex::decode(tag).unwrap();
-            assert!(mac.clone().verify(&tag));
-            assert!(!mac.clone().verify(&tag[1..]) && !mac.verify(&[]));
         }
     }
 }

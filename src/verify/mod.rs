@@ -8,25 +8,77 @@
 //!
 //! | word | type, default | meaning |
 //! |---|---|---|
-//! | `algorithm` | string, required | `"hmac-sha256"`, `"hmac-sha1"`, `"hmac-sha512"`; `"token"`: the header holds the secret itself; `"basic"`: HTTP Basic (RFC 7617), the secret is `user:password` |
-//! | `key` | string, `"utf8"` | how the secret's text becomes the HMAC key: `"utf8"` (its bytes as they are), `"base64"`, `"whsec"` (an optional `whsec_`, then base64), `"hex"`. Base64 of secrets is read leniently: both alphabets, padding or none |
-//! | `signature.header` | string or list, required (`basic`: `"Authorization"`) | where the signature stands; of a list the first header that is present counts |
-//! | `signature.prefix` | string, none | what must stand before each signature, `"sha256="`, `"v0="`, `"Bearer "` |
-//! | `signature.encoding` | string, `"hex"` | `"hex"` (one case, upper or lower), `"base64"` (padded), `"base64url"` (padded or not); bits beyond the last byte must be zero |
-//! | `signature.format` | string, `"plain"` | `"plain"`: the value is one signature; `"list"`: `k=v,k=v`; `"versioned"`: `v1,SIG v1,SIG`, parted by spaces |
-//! | `signature.separator` | one character, `","` | `list`: what parts the items; blanks around an item do not count |
-//! | `signature.keys` | string or list, required with `list` | the keys that carry signatures; others are ignored |
-//! | `signature.version` | string, required with `versioned` | the version that is looked at; others are ignored |
-//! | `timestamp.header` / `.body` / `.key` | string, exactly one | a header; a JSON pointer into the body; a key of the signature's `list` |
-//! | `timestamp.unit` | string, `"s"` | `"s"` and `"ms"` (UNIX time), `"rfc3339"` |
-//! | `timestamp.tolerance` | duration, `"5m"` | how far the time may lie off the clock, behind or ahead |
-//! | `signed` | string, `"{body}"` | the template of what is signed, see below |
+//! | `algorithm` | string, required | below |
+//! | `key` | string, `"utf8"` | how the secret's text becomes the key: `"utf8"` (its bytes as they are), `"base64"`, `"whsec"` (an optional `whsec_`, then base64), `"hex"`, `"sha1"` or `"sha256"` (the hash of its bytes), `"ampersand"` (its bytes and a `&`), `"nfkd"` (its Unicode NFKD form). Base64 of secrets is read leniently: both alphabets, padding or none |
+//! | `secret_id` | table, none | `{ separator = "\|", stands = "after" }`: the secret's text is the key and, after or before it, an id that is no part of the key: `{secret_id}` |
+//! | `signature` | table | where it stands and how it is written, below |
+//! | `timestamp` | table, none | below |
+//! | `signed` | string or list, `"{body}"` | the template of what is signed, below; of a list of up to four any may match |
 //! | `id` | selector, none | what `{id}` stands for, `"header:webhook-id"` |
+//! | `document` | string, none | `"form:NAME"`: the form field with the JSON into which the scheme's pointers point; where the body is no form they point into the body |
+//! | `strict_form` | boolean, `false` | a form with other fields than the signed ones and the signature is refused; then `{form:NAME}` binds the body |
+//! | `require` | table, none | selectors and the values they must have, `{ "header:X-Algorithm" = "HmacSHA256" }` |
 //! | `body_digest` | string, none | a parameter of `{url}`, `"query:NAME"`, that holds the lower-case hex SHA-256 of the body. A URL that has it must hold the right one, and `{form_sorted}` is then empty |
 //! | `url_port` | string, `"exact"` | `"exact"`, or `"any"`: `{url}` is tried as it is, then without its port, or with the scheme's default port where it has none |
+//! | `jwt` | table | with `jwt` and `jws`, below |
+//! | `parameters` | table | the words of a form |
 //!
-//! `token` and `basic` take only `algorithm`, `signature.header` and (`token`) `signature.prefix`.
-//! A list or a versioned header may hold several signatures, any of which may match; the first 16 are looked at.
+//! | `algorithm` | what it is |
+//! |---|---|
+//! | `hmac-md5`, `hmac-sha1`, `hmac-sha256`, `hmac-sha384`, `hmac-sha512` | HMAC (RFC 2104) of what is signed |
+//! | `md5`, `sha1`, `sha256`, `sha384`, `sha512`, `keccak256` | the hash of what is signed, which holds `{secret}` |
+//! | `token` | the secret itself |
+//! | `basic` | HTTP Basic (RFC 7617), the secret is `user:password` |
+//! | `ed25519`, `ecdsa-p256`, `ecdsa-p256-sha1`, `rsa-sha1`, `rsa-sha256`, `rsa-sha512`, `rsa-pss-sha256` | a key pair; ECDSA in DER with SHA-256 where no hash is named, RSA with PKCS #1 v1.5 padding where not PSS. The secret is the public key: PEM (also of a certificate), JWK, JWKS, base64 of the DER, or an Ed25519 key in hex or base64 |
+//! | `jwt` | a JSON Web Token (RFC 7519) |
+//! | `jws` | a detached JSON Web Signature over the body (RFC 7515 appendix F, RFC 7797) |
+//! | a form | a way that fits no template, with `parameters` of its own: see `forms` |
+//!
+//! `signature`; of `header`, `query`, `form` and `body` one is required (`basic`: `header = "Authorization"`), of
+//! several each is one place where it may stand:
+//!
+//! | word | type, default | meaning |
+//! |---|---|---|
+//! | `header` | string or list | a header's name; of a list every one that is present is looked at. `X-Signature-{n}` stands for `X-Signature-1`, `-2` …, as far as they go |
+//! | `query`, `form` | string | a parameter of the query, a field of the form in the body (URL-encoded or multipart) |
+//! | `body` | string | a JSON pointer; `"whole"`: the body is a token. In a pointer of `token` one step may be `*`: every element of an array, all of which must be right |
+//! | `prefix` | string or list, none | what must stand before each signature, `"sha256="`, `"v0="`, `"Bearer "`; of a list one of them |
+//! | `encoding` | string, `"hex"` | `"hex"` (one case, upper or lower), `"base64"` (padded), `"base64url"` (padded or not); bits beyond the last byte must be zero |
+//! | `format` | string, `"plain"` | `"plain"`: the value is one signature; `"list"`: `k=v,k=v`; `"positional"`: `v,v`; `"values"`: `SIG,SIG`; `"versioned"`: `v1,SIG v1,SIG`, parted by blanks; `"base64json"`: base64 of a JSON object |
+//! | `separator` | one character, `","` | `list`, `positional`, `values`: what parts the items; blanks around an item do not count |
+//! | `assign` | one character, `"="` | `list`: what parts key and value |
+//! | `keys` | string or list, required with `list` and `base64json` | the keys, fields or members that carry signatures, others are ignored; `"*"`: all. `positional`: the last field if it is not said |
+//! | `fields` | list, required with `positional` | the names of the items, in order; what is left over goes by the last one's |
+//! | `groups` | one character, none | what parts several whole lists, each with its own timestamp |
+//! | `version` | string, required with `versioned` | the version that is looked at; others are ignored |
+//!
+//! `timestamp`; exactly one of `header`, `query`, `form`, `body` (a JSON pointer) and `key` (of the signature's list)
+//! says where it stands:
+//!
+//! | word | type, default | meaning |
+//! |---|---|---|
+//! | `unit` | string, `"s"` | `"s"` and `"ms"` (UNIX time), `"epoch"` (either, told apart by its size), `"rfc3339"`, `"iso8601"` (without a zone UTC), `"http-date"` |
+//! | `tolerance` | duration, `"5m"` | how far the time may lie off the clock, behind or ahead |
+//! | `enforce` | boolean, `true` | `false`: signed, but not held against the clock |
+//!
+//! `jwt`:
+//!
+//! | word | type, default | meaning |
+//! |---|---|---|
+//! | `algorithms` | list, required | `HS256` … `HS512`, `RS256` … `RS512`, `PS256` … `PS512`, `ES256` … `ES512`, `EdDSA`: what is taken. A secret that is written as a public key serves the ones with key pairs alone, any other the `HS` ones |
+//! | `body_hash`, `body_hash_encoding` | string, none and `"hex"` | the claim with the SHA-256 of the body; a token may lack it where the body is empty |
+//! | `body_claim` | string, none | the claim that is the body |
+//! | `url_hash` | string, none | the claim with the hex SHA-256 of the URL |
+//! | `request_hash` | string, none | the claim with the hex SHA-256 of method, path and sorted query |
+//! | `audience` | string, none | `"url"`: the token must be for the public URL; or the text that `aud` must hold |
+//! | `claims` | table, none | claims and the text that each must be |
+//! | `optional` | list, none | those of the claims above that a token may lack |
+//! | `leeway` | duration, `"0s"` | on `exp`, `nbf` and `iat` |
+//! | `max_age` | duration, none | how old a token may be by `iat`, which is then required |
+//!
+//! `token` and `basic` take only `algorithm`, `require`, where the signature stands and (`token`) its prefix.
+//! Of all the signatures of a request any may match; the first 16 are looked at. What stands in one place twice with
+//! different values is refused.
 //!
 //! # The template of `signed`
 //!
@@ -37,13 +89,31 @@
 //! | `{body}` | the body, byte for byte |
 //! | `{timestamp}` | the timestamp as it was sent, verbatim |
 //! | `{id}` | the value of `id` |
-//! | `{url}` | the whole public URL |
+//! | `{secret}`, `{secret_id}` | the key (of plain hashes only); the id beside it |
+//! | `{url}`, `{url_base}` | the whole public URL; without its query |
 //! | `{path}`, `{query}` | as they came, still escaped; the query without its `?`, empty without one |
+//! | `{query_sorted}` | the pieces of the query as they came, sorted |
 //! | `{method}` | `POST` |
 //! | `{header:NAME}` | a header's value |
+//! | `{query:NAME}`, `{form:NAME}` | a parameter of the query, a field of the form, decoded |
+//! | `{body:/POINTER}` | a string, number or boolean of the JSON body |
+//! | `{item:NAME}` | another item of the signature's list |
 //! | `{form_sorted}` | the body's form parameters, decoded, sorted by name and value, repeated ones once, names and values written one after the other with nothing between |
+//! | `{listed_headers:NAME}` | the headers that this one lists: `name:value`, sorted, parted by `;`. Where a header holds the timestamp it must be among them |
+//! | `{path_query_encoded}` | path and query, escaped as `encodeURI(path + "?" + encodeURIComponent(query))` does |
+//! | `{url_and_form}` | the URL, its parameters sorted, and those of a form: `BASE?a=1&b=2.c3` |
+//! | `{parameters_joined}` | all parameters but the signature, sorted, `&a=1&b=2`, every `&` and `=` in a value a `_` |
+//! | `{?…}` | what is between, left out where a word in it is missing |
 //!
-//! A `{header:NAME}`, `{id}` or timestamp that the request lacks refuses it.
+//! Behind a word, from left to right: `|lower`, `|upper`, `|md5`, `|sha1`, `|sha256`, `|sha384`, `|sha512`,
+//! `|keccak256` (bytes), `|hex`, `|base64`, `|crc32` (decimal), `|sort_json` (keys sorted at every depth, no blanks),
+//! `|json_string` (as a string in JSON), `|unescape:CHARACTERS` (percent escapes of these decoded):
+//! `{body|sha256|hex}`.
+//!
+//! A word that the request lacks, or has twice with different values, refuses it.
+//!
+//! The body is bound (`verified`) by `{body}`, also as a digest, by `{form_sorted}`, by `strict_form`, by the claim
+//! `body_hash` or `body_claim` if it is not optional, and by `jws`; else only the sender is known (`authenticated`).
 //!
 //! # The words of a provider's file
 //!
@@ -94,16 +164,29 @@
 //! In `sample.body` and the values of `sample.headers` these stand for what their names say, any other brace is itself:
 //! `{id}` (a fresh event id), `{type}`, `{now}` (UNIX seconds), `{now_ms}` (milliseconds), `{now_rfc3339}`.
 
+mod asymmetric;
+mod claims;
+mod clear;
+mod derived;
+mod encoding;
 pub mod explain;
+mod faults;
+mod filter;
+mod format;
+mod forms;
 mod handshake;
+mod jwt;
 mod key;
+mod mac;
+mod place;
 mod port;
 mod provider;
 mod sample;
 mod scheme;
 mod sign;
-mod signature;
+mod signed;
 mod spec;
+mod strict_json;
 mod template;
 mod timestamp;
 mod verifier;
@@ -120,7 +203,8 @@ pub use handshake::{
 pub use provider::{Provider, VectorKind, WantedAnswer};
 pub use sample::{Sample, SampleEvent};
 pub use scheme::Scheme;
-pub use spec::{ProviderSpec, SampleSpec, SchemeSpec, SignatureSpec, TimestampSpec};
+pub use sign::{Signature, Signer, replaced};
+pub use spec::{JwtSpec, ProviderSpec, SampleSpec, SchemeSpec, SecretIdSpec, SignatureSpec, TimestampSpec};
 pub use timestamp::event_time;
 pub use verifier::Verifier;
 

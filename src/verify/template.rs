@@ -1,30 +1,65 @@
-//! The template of what is signed, compiled once into segments that are fed to the MAC one by one: the body is never
-//! copied.
+//! The template of what is signed, compiled once. For a request it is rendered into pieces that are fed to the MAC one
+//! by one: the body is never copied.
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
+use super::derived;
+use super::filter::{self, Filter};
+use super::format::Format;
+use super::place::{View, refuse, twice};
+use super::{Refusal, RefusalKind};
 use crate::headers::is_token;
-use crate::select::{Message, form};
+use crate::select::{Pointer, form};
 
 /// The most form parameters that are sorted for `{form_sorted}`: sorting is done before anything is verified.
 pub(super) const MAX_FORM_FIELDS: usize = 1000;
+/// The longest JSON value that is signed, in bytes.
+const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// A compiled template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template(Box<[Segment]>);
+pub(super) struct Template(Box<[Part]>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Segment {
+enum Part {
     Literal(Box<str>),
+    Word(Word, Box<[Filter]>),
+    /// Left out where one of its words is missing.
+    Optional(Box<[Part]>),
+}
+
+/// What a template names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Word {
     Body,
     Timestamp,
     Id,
+    Secret,
+    SecretId,
     Url,
+    UrlBase,
     Path,
     Query,
+    QuerySorted,
     Method,
     Header(Box<str>),
+    QueryField(Box<str>),
+    FormField(Box<str>),
+    Json {
+        pointer: Pointer,
+        shown: Box<str>,
+    },
+    /// Another item of the signature's list.
+    Item(Box<str>),
     FormSorted,
+    /// The headers that this one lists.
+    ListedHeaders(Box<str>),
+    EncodedTarget,
+    UrlAndForm,
+    /// All parameters but the signature itself.
+    JoinedParameters,
 }
 
 /// A form parameter's name and value, decoded.
@@ -33,14 +68,36 @@ pub(super) type Field<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 /// What the words of a template stand for in one request.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
-    pub(super) message: &'a Message<'a>,
+    pub(super) view: View<'a>,
+    /// The signature's list.
+    pub(super) list: &'a str,
+    pub(super) format: &'a Format,
     pub(super) timestamp: &'a [u8],
+    /// The header in which the timestamp stands.
+    pub(super) time_header: Option<&'a str>,
+    /// The field in which the signature stands.
+    pub(super) own_field: &'a str,
     pub(super) id: &'a str,
     pub(super) url: &'a str,
     pub(super) form: &'a [Field<'a>],
 }
 
-const WORDS: &str = "{body} {timestamp} {id} {url} {path} {query} {method} {header:NAME} {form_sorted}; \"{{\" and \"}}\" are braces";
+/// A piece of what is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    Text(Cow<'a, [u8]>),
+    /// What each secret has of its own.
+    Secret,
+    SecretId,
+}
+
+/// What is signed, in order.
+pub(super) type Pieces<'a> = SmallVec<[Piece<'a>; 4]>;
+
+const WORDS: &str = "{body} {timestamp} {id} {secret} {secret_id} {url} {url_base} {path} {query} {query_sorted} {method} \
+                     {header:NAME} {query:NAME} {form:NAME} {body:/pointer} {item:NAME} {form_sorted} \
+                     {listed_headers:NAME} {path_query_encoded} {url_and_form} {parameters_joined} {?…}; \"{{\" and \
+                     \"}}\" are braces";
 
 impl Template {
     /// Compiles `text`.
@@ -48,95 +105,286 @@ impl Template {
     /// # Errors
     /// A message and a hint.
     pub(super) fn compile(text: &str) -> Result<Self, (String, String)> {
-        let mut segments = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            let (before, brace) = rest.split_at(at);
-            literal.push_str(before);
-            if let Some(after) = brace.strip_prefix("{{").or_else(|| brace.strip_prefix("}}")) {
-                literal.extend(brace.chars().next());
-                rest = after;
-                continue;
-            }
-            let (word, after) =
-                brace.strip_prefix('{').and_then(|inner| inner.split_once('}')).ok_or_else(|| {
-                    (format!("a single brace stands in {text:?}"), format!("the words are {WORDS}"))
-                })?;
-            if !literal.is_empty() {
-                segments.push(Segment::Literal(std::mem::take(&mut literal).into()));
-            }
-            segments.push(Segment::parse(word)?);
-            rest = after;
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            segments.push(Segment::Literal(literal.into()));
-        }
-        Ok(Self(segments.into()))
+        parts(text, true).map(Self)
     }
 
-    /// Whether `segment` is part of it.
-    pub(super) fn has(&self, segment: &Segment) -> bool {
-        self.0.contains(segment)
+    /// Whether `wanted` is true of one of its words, those of optional parts included.
+    pub(super) fn any(&self, wanted: impl Fn(&Word, &[Filter]) -> bool) -> bool {
+        any(&self.0, &wanted)
     }
 
-    /// The names of the headers that are part of it.
+    /// Whether `word` is part of it.
+    pub(super) fn has(&self, word: &Word) -> bool {
+        self.any(|own, _| own == word)
+    }
+
+    /// Whether `word` is always part of it as it is.
+    pub(super) fn always_has(&self, word: &Word) -> bool {
+        self.0
+            .iter()
+            .any(|part| matches!(part, Part::Word(own, filters) if own == word && filters.is_empty()))
+    }
+
+    /// Whether it always holds the whole body, as it is or as a digest of it.
+    pub(super) fn holds_body(&self) -> bool {
+        self.0.iter().any(|part| match part {
+            Part::Word(Word::Body, filters) => filters.iter().all(Filter::keeps_all),
+            Part::Word(Word::FormSorted, filters) => filters.is_empty(),
+            _ => false,
+        })
+    }
+
+    /// The names of the headers that must be there.
     pub(super) fn headers(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|segment| match segment {
-            Segment::Header(name) => Some(&**name),
+        self.0.iter().filter_map(|part| match part {
+            Part::Word(Word::Header(name), _) => Some(&**name),
             _ => None,
         })
     }
 
-    /// Gives `sink` the signed text, piece by piece.
-    pub(super) fn feed(&self, parts: &Parts<'_>, mut sink: impl FnMut(&[u8])) {
-        let message = parts.message;
-        for segment in &self.0 {
-            match segment {
-                Segment::Literal(text) => sink(text.as_bytes()),
-                Segment::Body => sink(message.body),
-                Segment::Timestamp => sink(parts.timestamp),
-                Segment::Id => sink(parts.id.as_bytes()),
-                Segment::Url => sink(parts.url.as_bytes()),
-                Segment::Path => sink(message.path.as_bytes()),
-                Segment::Query => sink(message.query.unwrap_or_default().as_bytes()),
-                Segment::Method => sink(message.method.as_bytes()),
-                Segment::Header(name) => sink(message.headers.get(name).unwrap_or_default()),
-                Segment::FormSorted => {
-                    for (name, value) in parts.form {
-                        sink(name);
-                        sink(value);
-                    }
+    /// The names of the form's fields in it.
+    pub(super) fn form_fields(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Word(Word::FormField(name), _) => Some(&**name),
+            _ => None,
+        })
+    }
+
+    /// What is signed.
+    ///
+    /// # Errors
+    /// A word that the request lacks, or has twice with different values.
+    pub(super) fn render<'a>(&'a self, parts: &Parts<'a>) -> Result<Pieces<'a>, Refusal> {
+        let mut pieces = Pieces::new();
+        render(&self.0, parts, &mut pieces)?;
+        Ok(pieces)
+    }
+}
+
+fn any(parts: &[Part], wanted: &impl Fn(&Word, &[Filter]) -> bool) -> bool {
+    parts.iter().any(|part| match part {
+        Part::Literal(_) => false,
+        Part::Word(word, filters) => wanted(word, filters),
+        Part::Optional(inner) => any(inner, wanted),
+    })
+}
+
+fn render<'a>(parts: &'a [Part], values: &Parts<'a>, pieces: &mut Pieces<'a>) -> Result<(), Refusal> {
+    for part in parts {
+        match part {
+            Part::Literal(text) => pieces.push(Piece::Text(Cow::Borrowed(text.as_bytes()))),
+            Part::Word(Word::Secret, _) => pieces.push(Piece::Secret),
+            Part::Word(Word::SecretId, _) => pieces.push(Piece::SecretId),
+            Part::Word(Word::FormSorted, _) => {
+                for (name, value) in values.form {
+                    pieces.push(Piece::Text(Cow::Borrowed(name)));
+                    pieces.push(Piece::Text(Cow::Borrowed(value)));
+                }
+            }
+            Part::Word(word, filters) => {
+                let mut text = word.value(values)?.ok_or_else(|| word.missing())?;
+                for filter in filters {
+                    text = filter.apply(text).ok_or_else(|| word.unreadable())?;
+                }
+                pieces.push(Piece::Text(text));
+            }
+            Part::Optional(inner) => {
+                let before = pieces.len();
+                match render(inner, values, pieces) {
+                    Ok(()) => {}
+                    Err(refusal) if refusal.kind == RefusalKind::MissingSignature => pieces.truncate(before),
+                    Err(refusal) => return Err(refusal),
                 }
             }
         }
     }
+    Ok(())
 }
 
-impl Segment {
+impl Word {
+    /// What it stands for; `None` where the request lacks it.
+    fn value<'a>(&'a self, parts: &Parts<'a>) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+        let View { message, json } = parts.view;
+        let text = |text: &'a str| Some(Cow::Borrowed(text.as_bytes()));
+        Ok(match self {
+            Self::Body => Some(Cow::Borrowed(message.body)),
+            Self::Timestamp => Some(Cow::Borrowed(parts.timestamp)),
+            Self::Id => text(parts.id),
+            Self::Url => text(parts.url),
+            Self::UrlBase => text(parts.url.split(['?', '#']).next().unwrap_or_default()),
+            Self::Path => text(message.path),
+            Self::Query => text(message.query.unwrap_or_default()),
+            Self::QuerySorted => {
+                let mut pieces: Vec<&str> = message.query.unwrap_or_default().split('&').collect();
+                pieces.sort_unstable();
+                Some(Cow::Owned(pieces.join("&").into_bytes()))
+            }
+            Self::Method => text(message.method),
+            Self::Header(name) => {
+                let value = message.headers.get_unambiguous(name).map_err(|_| twice("header", name))?;
+                value.map(Cow::Borrowed)
+            }
+            Self::QueryField(name) => form::unambiguous(message.query.unwrap_or_default().as_bytes(), name)
+                .ok_or_else(|| twice("query parameter", name))?,
+            Self::FormField(name) => form::field(message, name).ok_or_else(|| twice("form field", name))?,
+            Self::Json { pointer, .. } => {
+                pointer.scalar(json, MAX_JSON_BYTES).map(|text| Cow::Owned(text.into_bytes()))
+            }
+            Self::Item(name) => parts.format.item(parts.list, name).map(|text| match text {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            }),
+            Self::ListedHeaders(name) => {
+                let listed = derived::listed_headers(message.headers, name, parts.time_header);
+                Some(Cow::Owned(listed.ok_or_else(|| self.unreadable())?))
+            }
+            Self::EncodedTarget => {
+                Some(Cow::Owned(derived::encoded_target(message.path, message.query).into_bytes()))
+            }
+            Self::UrlAndForm => {
+                let text = derived::url_and_form(message, parts.url);
+                Some(Cow::Owned(text.ok_or_else(|| self.unreadable())?))
+            }
+            Self::JoinedParameters => {
+                let text = derived::joined_parameters(message, parts.own_field);
+                Some(Cow::Owned(text.ok_or_else(|| self.unreadable())?))
+            }
+            // These are pieces of their own.
+            Self::Secret | Self::SecretId | Self::FormSorted => None,
+        })
+    }
+
+    fn shown(&self) -> (&str, &str) {
+        match self {
+            Self::Header(name) | Self::ListedHeaders(name) => ("header", name),
+            Self::QueryField(name) => ("query parameter", name),
+            Self::FormField(name) => ("form field", name),
+            Self::Item(name) => ("item", name),
+            Self::Json { shown, .. } => ("JSON value", shown),
+            _ => ("part", "body"),
+        }
+    }
+
+    fn missing(&self) -> Refusal {
+        let (kind, name) = self.shown();
+        let message = format!("The {kind} {name}, a part of the signature, is missing.");
+        refuse(RefusalKind::MissingSignature, name, message)
+    }
+
+    fn unreadable(&self) -> Refusal {
+        let (kind, name) = self.shown();
+        let message =
+            format!("The {kind} {name}, a part of the signature, is not written as the scheme wants it.");
+        refuse(RefusalKind::InvalidSignature, name, message)
+    }
+
     fn parse(word: &str) -> Result<Self, (String, String)> {
         Ok(match word {
             "body" => Self::Body,
             "timestamp" => Self::Timestamp,
             "id" => Self::Id,
+            "secret" => Self::Secret,
+            "secret_id" => Self::SecretId,
             "url" => Self::Url,
+            "url_base" => Self::UrlBase,
             "path" => Self::Path,
             "query" => Self::Query,
+            "query_sorted" => Self::QuerySorted,
             "method" => Self::Method,
             "form_sorted" => Self::FormSorted,
-            _ => match word.strip_prefix("header:") {
-                Some(name) if is_token(name.as_bytes()) => Self::Header(name.into()),
-                Some(name) => {
+            "path_query_encoded" => Self::EncodedTarget,
+            "url_and_form" => Self::UrlAndForm,
+            "parameters_joined" => Self::JoinedParameters,
+            _ => match word.split_once(':') {
+                Some(("header", name)) if is_token(name.as_bytes()) => Self::Header(name.into()),
+                Some(("listed_headers", name)) if is_token(name.as_bytes()) => {
+                    Self::ListedHeaders(name.into())
+                }
+                Some(("header" | "listed_headers", name)) => {
                     let hint = "write it like {header:X-Webhook-Id}".to_owned();
                     return Err((format!("{name:?} is not a header's name"), hint));
                 }
-                None => {
-                    return Err((format!("there is no word {{{word}}}"), format!("the words are {WORDS}")));
-                }
+                Some(("query", name)) if !name.is_empty() => Self::QueryField(name.into()),
+                Some(("form", name)) if !name.is_empty() => Self::FormField(name.into()),
+                Some(("item", name)) if !name.is_empty() => Self::Item(name.into()),
+                Some(("body", pointer)) => Self::Json {
+                    shown: pointer.into(),
+                    pointer: Pointer::parse(pointer)
+                        .map_err(|message| (message, "write it like {body:/data/id}".to_owned()))?,
+                },
+                _ => return Err((format!("there is no word {{{word}}}"), format!("the words are {WORDS}"))),
             },
         })
     }
+}
+
+/// The parts of `text`; optional ones only on the outside.
+fn parts(text: &str, outside: bool) -> Result<Box<[Part]>, (String, String)> {
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    let single = || (format!("a single brace stands in {text:?}"), format!("the words are {WORDS}"));
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, brace) = rest.split_at(at);
+        literal.push_str(before);
+        if let Some(after) = brace.strip_prefix("{{").or_else(|| brace.strip_prefix("}}")) {
+            literal.extend(brace.chars().next());
+            rest = after;
+            continue;
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(std::mem::take(&mut literal).into()));
+        }
+        let inner = brace.strip_prefix('{').ok_or_else(single)?;
+        if let (Some(optional), true) = (inner.strip_prefix('?'), outside) {
+            let end = closing(optional).ok_or_else(single)?;
+            let (inside, after) = optional.split_at(end);
+            parts.push(Part::Optional(self::parts(inside, false)?));
+            rest = after.strip_prefix('}').unwrap_or_default();
+            continue;
+        }
+        let (word, after) = inner.split_once('}').ok_or_else(single)?;
+        parts.push(word_with_filters(word)?);
+        rest = after;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        parts.push(Part::Literal(literal.into()));
+    }
+    Ok(parts.into())
+}
+
+/// Where the brace stands that closes an optional part: the first that closes no word and is not doubled.
+fn closing(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let (mut at, mut inside) = (0, false);
+    while let Some(byte) = bytes.get(at) {
+        let doubled = !inside && bytes.get(at + 1) == Some(byte);
+        match byte {
+            b'{' | b'}' if doubled => at += 1,
+            b'{' => inside = true,
+            b'}' if inside => inside = false,
+            b'}' => return Some(at),
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+fn word_with_filters(text: &str) -> Result<Part, (String, String)> {
+    let mut pieces = text.split('|');
+    let word = Word::parse(pieces.next().unwrap_or_default())?;
+    let filters = pieces.map(|name| {
+        let hint = || format!("the words behind a \"|\" are {}", filter::WORDS);
+        Filter::parse(name).ok_or_else(|| (format!("there is no word |{name}"), hint()))
+    });
+    let filters: Box<[Filter]> = filters.collect::<Result<_, _>>()?;
+    if !filters.is_empty() && matches!(word, Word::Secret | Word::SecretId | Word::FormSorted) {
+        let message = format!("nothing can be done to {{{text}}} before it is signed");
+        return Err((message, "leave what follows the \"|\" out".to_owned()));
+    }
+    Ok(Part::Word(word, filters))
 }
 
 /// The parameters of the form in `body`, decoded, sorted by name and value, repeated ones once; `None` if there are
@@ -152,72 +400,4 @@ pub(super) fn sorted_form(body: &[u8]) -> Option<Vec<Field<'_>>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::headers::Headers;
-
-    fn render(template: &str, body: &str) -> String {
-        let headers = Headers::from_pairs([("X-Id", "h7")]);
-        let message = Message {
-            method: "POST",
-            path: "/a%20b",
-            query: Some("x=1"),
-            url: "https://example.com/a%20b?x=1",
-            headers: &headers,
-            body: body.as_bytes(),
-        };
-        let fields = sorted_form(message.body).unwrap();
-        let parts =
-            Parts { message: &message, timestamp: b"0017", id: "msg_1", url: message.url, form: &fields };
-        let mut text = Vec::new();
-        Template::compile(template).unwrap().feed(&parts, |piece| text.extend_from_slice(piece));
-        String::from_utf8(text).unwrap()
-    }
-
-    #[test]
-    fn each_word_stands_for_its_part() {
-        assert_eq!(render("v0:{timestamp}:{body}", "B"), "v0:0017:B");
-        assert_eq!(render("{id}.{header:x-id}.{method}", ""), "msg_1.h7.POST");
-        assert_eq!(render("{path}?{query} {url}", ""), "/a%20b?x=1 https://example.com/a%20b?x=1");
-        assert_eq!(render("{{{body}}}{{}}", "B"), "{B}{}");
-        assert_eq!(render("{form_sorted}", "b=2&a=%31&b=1&b=2&c&a+=+"), "a1a  b1b2c");
-        assert_eq!(render("", "B"), "");
-    }
-
-    #[test]
-    fn wrong_templates_are_refused() {
-        for (text, part) in [
-            ("{bdy}", "no word {bdy}"),
-            ("{}", "no word {}"),
-            ("{body", "single brace"),
-            ("body}", "single brace"),
-            ("{header:}", "not a header's name"),
-            ("{header:a b}", "not a header's name"),
-            ("{body}{", "single brace"),
-        ] {
-            let (message, _) = Template::compile(text).unwrap_err();
-            assert!(message.contains(part), "{text}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_form_of_too_many_fields_is_not_sorted() {
-        assert_eq!(sorted_form("a&".repeat(MAX_FORM_FIELDS).as_bytes()).map(|f| f.len()), Some(1));
-        assert!(sorted_form("a&".repeat(MAX_FORM_FIELDS + 1).as_bytes()).is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_compiled_or_refused_without_a_panic(text in ".*", braces in "[{}a-z:_]{0,40}") {
-            let _ = Template::compile(&text);
-            let _ = Template::compile(&braces);
-        }
-
-        #[test]
-        fn a_text_with_its_braces_doubled_is_itself(text in ".{0,60}") {
-            prop_assert_eq!(render(&text.replace('{', "{{").replace('}', "}}"), ""), text);
-        }
-    }
-}
+mod tests;

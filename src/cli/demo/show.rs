@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::human;
 use super::super::out::{Failure, Out, Outcome};
-use super::super::simulator::{SignedEvent, Simulator, Wish};
+use super::super::simulator::{SignedEvent, SigningSecret, Simulator, Wish};
 use super::super::target::Target;
 use super::app::{App, Seen};
 use super::gateway::{Gateway, PATH, SECRET};
@@ -30,7 +30,7 @@ const QUIET: Duration = Duration::from_millis(200);
 pub async fn show(out: &mut Out, gateway: &Gateway, app: &App) -> Outcome {
     let url = format!("http://{}{PATH}", gateway.http());
     let stage = Stage {
-        provider: Simulator::new(Catalog::shipped(), "stripe", Secret::new(SECRET))?,
+        provider: Simulator::new(Catalog::shipped(), "stripe", SigningSecret::Shared(Secret::new(SECRET)))?,
         target: Target::parse(&url).map_err(Failure::Failed)?,
         url,
         client: client(gateway)?,
@@ -112,7 +112,7 @@ impl Stage<'_> {
         out.line("3. A forged one: the same signature over another body")?;
         let mut body = event.body.to_vec();
         body.extend_from_slice(b" ");
-        let forged = SignedEvent { headers: event.headers.clone(), body: body.into() };
+        let forged = SignedEvent { body: body.into(), ..event.clone() };
         self.refused(out, &forged, "invalid_signature").await
     }
 

@@ -73,15 +73,27 @@ fn proven(kind: VectorKind) -> &'static str {
 
 /// The scheme in a phrase: `hmac-sha256 of "{timestamp}.{body}" in hex, in Stripe-Signature`.
 pub(super) fn way(scheme: &SchemeSpec) -> String {
-    let place = match scheme.signature.headers.as_slice() {
+    let signature = &scheme.signature;
+    let named = |kind: &str, name: &Option<String>| name.as_ref().map(|name| format!("{kind} {name}"));
+    let elsewhere = [
+        named("the query parameter", &signature.query),
+        named("the form field", &signature.form),
+        named("the body at", &signature.body).filter(|_| signature.body.as_deref() != Some("whole")),
+    ];
+    let places: Vec<String> =
+        signature.headers.iter().cloned().chain(elsewhere.into_iter().flatten()).collect();
+    let place = match places.as_slice() {
+        [] if signature.body.is_some() => "the body".to_owned(),
         [] => "Authorization".to_owned(),
-        headers => headers.join(" or "),
+        places => places.join(" or "),
     };
     match scheme.algorithm.as_str() {
         "token" => format!("the secret itself, in {place}"),
         "basic" => format!("user and password (HTTP Basic), in {place}"),
+        "jwt" => format!("a JSON Web Token, in {place}"),
+        "jws" => format!("a detached JSON Web Signature of the body, in {place}"),
         algorithm => {
-            let signed = scheme.signed.as_deref().unwrap_or("{body}").escape_debug();
+            let signed = scheme.signed.first().map_or("{body}", String::as_str).escape_debug();
             let encoding = scheme.signature.encoding.as_deref().unwrap_or("hex");
             format!("{algorithm} of \"{signed}\" in {encoding}, in {place}")
         }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::human;
 use super::out::{Failure, Out, Outcome, Progress};
 use super::providers::CatalogArgs;
-use super::simulator::{SecretArgs, Simulator, Wish};
+use super::simulator::{SigningArgs, Simulator, Wish};
 use super::target::Target;
 use crate::units::Rate;
 pub use worker::request;
@@ -22,6 +22,7 @@ use worker::{Job, Tally};
 
 /// Sends a provider's signed events with fresh ids and reports answers and latencies.
 #[derive(clap::Args, Debug)]
+#[command(mut_group("SecretArgs", |group| group.required(false)))]
 pub struct Args {
     /// Where to, like http://127.0.0.1:8080/webhooks/github
     url: String,
@@ -47,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "U")]
     public_url: Option<String>,
     #[command(flatten)]
-    secret: SecretArgs,
+    secret: SigningArgs,
     #[command(flatten)]
     catalog: CatalogArgs,
     /// Print the report as JSON

@@ -220,8 +220,11 @@ impl Tally {
 
 /// The request that carries `event`.
 pub fn request(target: &Target, event: &SignedEvent) -> Result<Request<Full<Bytes>>, Failure> {
-    let mut builder =
-        Request::builder().method("POST").uri(target.path_and_query.as_str()).header("host", &target.host);
+    let mut builder = Request::builder().method("POST").header("host", &target.host);
+    builder = match &event.query {
+        Some(query) => builder.uri(format!("{}?{query}", target.path_and_query().0)),
+        None => builder.uri(target.path_and_query.as_str()),
+    };
     for (name, value) in event.headers.iter() {
         builder = builder.header(name, value);
     }

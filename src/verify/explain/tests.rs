@@ -13,7 +13,7 @@ fn spec(header: &str, signed: &str, key: &str) -> SchemeSpec {
         algorithm: "hmac-sha256".to_owned(),
         key: Some(key.to_owned()),
         signature: SignatureSpec { headers: vec![header.to_owned()], ..SignatureSpec::default() },
-        signed: Some(signed.to_owned()),
+        signed: vec![signed.to_owned()],
         ..SchemeSpec::default()
     }
 }
@@ -37,6 +37,7 @@ fn signed(scheme: &Arc<Scheme>, key: &[u8], url: &str, body: &[u8]) -> Headers {
         .unwrap()
         .sign(&message(url, &none, body), "", NOW)
         .unwrap()
+        .headers
 }
 
 /// What is found where the sender used `theirs` (key, URL, body) and the route has `secret` and sees `URL` and `body`.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::limits::Limits;
 use super::{Keys, Message};
 use crate::select::Selector;
-use crate::verify::key::{Hash, Mac};
+use crate::verify::mac::{Hash, Mac};
 
 const WORDS: &str = "the words are {query:N} {header:N} {body:/ptr} {form:N} {endpoint} {handshake:NAME} {hex(F)} \
     {base64(F)}, F one of hmac-sha1(…) hmac-sha256(…) hmac-sha512(…) sha1(…) sha256(…); \"{{\" and \"}}\" are braces";

@@ -105,7 +105,7 @@ fn signed_texts(written: &SchemeSpec) -> impl Iterator<Item = &str> {
 
 /// What may stand before a signature.
 fn prefixes(written: &SchemeSpec) -> impl Iterator<Item = &str> {
-    written.signature.prefix.iter().map(String::as_str)
+    written.signature.prefixes.iter().map(String::as_str)
 }
 
 /// Every valid vector of every provider.

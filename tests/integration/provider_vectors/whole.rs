@@ -83,7 +83,7 @@ fn samples_are_signed_verified_and_found_by_the_files_own_selectors() {
         let message =
             |headers| Message { method: "POST", path: "/hook", query: None, url, headers, body: &event.body };
         let Ok(added) = verifier.sign(&message(&event.headers), "0192f7c1", now) else { continue };
-        let headers = Headers::from_pairs(event.headers.iter().chain(added.iter()));
+        let headers = Headers::from_pairs(event.headers.iter().chain(added.headers.iter()));
         let message = message(&headers);
         verifier.verify(&message, now).unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
         signed += 1;

@@ -98,7 +98,7 @@ fn scheme() -> Arc<Scheme> {
         algorithm: "hmac-sha256".to_owned(),
         signature: SignatureSpec { headers: vec!["X-Sig".to_owned()], ..SignatureSpec::default() },
         timestamp: Some(TimestampSpec { header: Some("X-Time".to_owned()), ..TimestampSpec::default() }),
-        signed: Some("{timestamp}.{body}".to_owned()),
+        signed: vec!["{timestamp}.{body}".to_owned()],
         ..SchemeSpec::default()
     };
     Arc::new(Scheme::compile(&spec).unwrap())
@@ -287,7 +287,7 @@ impl Rig {
             };
             let signed = verifier(&[("current", "the secret")]).sign(&message, "", sent.signed_at).unwrap();
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            lines.extend(signed.iter().map(|(name, value)| (text(name), text(value))));
+            lines.extend(signed.headers.iter().map(|(name, value)| (text(name), text(value))));
         }
         let mut head = format!("{} {} HTTP/1.1\r\n", sent.method, sent.target);
         for (name, value) in lines {

@@ -1,0 +1,166 @@
+//! How the bytes of a signature are written.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// The longest MAC there is (SHA-512), with room for what a decoder may ask beyond it.
+pub(super) type Scratch = [u8; 96];
+
+/// The longest signature of any kind, in bytes: RSA with 8192 bits.
+const MAX_BYTES: usize = 1024;
+
+/// How the bytes of a signature are written. One signature is written in one way only: other spellings of the same
+/// bytes are refused, so that no bit of a header can change without being noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Encoding {
+    #[default]
+    Hex,
+    Base64,
+    Base64Url,
+}
+
+/// Canonical but for the padding, which RFC 4648 §5 leaves to the user.
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(false),
+);
+
+impl Encoding {
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "hex" => Self::Hex,
+            "base64" => Self::Base64,
+            "base64url" => Self::Base64Url,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Hex => "hex",
+            Self::Base64 => "base64",
+            Self::Base64Url => "base64url",
+        }
+    }
+
+    /// Puts the bytes that `text` stands for into `scratch`; `None` if it is not written so, or stands for more than
+    /// has room there.
+    pub(super) fn decode(self, text: &[u8], scratch: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Hex => {
+                let length = text.len() / 2;
+                hex::decode_to_slice(text, scratch.get_mut(..length)?).ok()?;
+                one_case(text).then_some(length)
+            }
+            Self::Base64 => STANDARD.decode_slice(text, scratch).ok(),
+            Self::Base64Url => URL_SAFE.decode_slice(text, scratch).ok(),
+        }
+    }
+
+    /// The bytes that `text` stands for, up to the length of the longest signature there is.
+    pub(super) fn decode_long(self, text: &[u8]) -> Option<Vec<u8>> {
+        // A decoder of base64 asks for a few bytes more than it fills.
+        let mut bytes = vec![0; text.len().min(2 * MAX_BYTES) + 3];
+        let length = self.decode(text, &mut bytes).filter(|length| *length <= MAX_BYTES)?;
+        bytes.truncate(length);
+        Some(bytes)
+    }
+
+    pub(super) fn encode(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Hex => hex::encode(bytes),
+            Self::Base64 => STANDARD.encode(bytes),
+            Self::Base64Url => URL_SAFE.encode(bytes),
+        }
+    }
+}
+
+/// Whether hex digits are all lower or all upper case. Bit 5 tells the cases of a letter apart.
+fn one_case(digits: &[u8]) -> bool {
+    let (mut lower, mut upper) = (false, false);
+    for digit in digits {
+        lower |= *digit & 0x60 == 0x60;
+        upper |= *digit & 0x60 == 0x40;
+    }
+    !(lower && upper)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
+        let mut scratch = [0; 96];
+        let length = encoding.decode(text.as_bytes(), &mut scratch)?;
+        assert_eq!(encoding.decode_long(text.as_bytes()).as_deref(), Some(&scratch[..length]));
+        Some(scratch[..length].to_vec())
+    }
+
+    #[test]
+    fn a_signature_is_written_in_one_way_only() {
+        assert_eq!(decode(Encoding::Hex, "0aff"), Some(vec![10, 255]));
+        assert_eq!(decode(Encoding::Hex, "0AFF"), Some(vec![10, 255]));
+        assert_eq!(decode(Encoding::Base64, "+/8="), Some(vec![0xfb, 0xff]));
+        assert_eq!(decode(Encoding::Base64Url, "-_8="), Some(vec![0xfb, 0xff]));
+        assert_eq!(decode(Encoding::Base64Url, "-_8"), Some(vec![0xfb, 0xff]));
+        for (encoding, text) in [
+            (Encoding::Hex, "0aFF"),
+            (Encoding::Hex, "0af"),
+            (Encoding::Hex, "0x0a"),
+            (Encoding::Base64, "+/8"),
+            (Encoding::Base64, "+/9="), // the last two bits belong to no byte
+            (Encoding::Base64, "-_8="),
+            (Encoding::Base64, "+/ 8="),
+            (Encoding::Base64Url, "-_9"),
+            (Encoding::Base64Url, "+/8="),
+        ] {
+            assert_eq!(decode(encoding, text), None, "{encoding:?} {text}");
+        }
+    }
+
+    #[test]
+    fn no_text_stands_for_more_than_the_longest_signature() {
+        for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
+            let longest = encoding.encode(&[7; MAX_BYTES]);
+            assert_eq!(encoding.decode_long(longest.as_bytes()), Some(vec![7; MAX_BYTES]));
+            let longer = encoding.encode(&[7; MAX_BYTES + 1]);
+            assert_eq!(encoding.decode_long(longer.as_bytes()), None);
+            assert_eq!(decode(encoding, &encoding.encode(&[7; 97])), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_decoded_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
+                let _ = encoding.decode(&bytes, &mut [0; 96]);
+                let _ = encoding.decode_long(&bytes);
+            }
+        }
+
+        #[test]
+        fn what_is_written_reads_back_and_a_flipped_bit_never_reads_the_same(
+            bytes in prop::collection::vec(any::<u8>(), 1..=64), at in any::<prop::sample::Index>(), bit in 0..8u32,
+        ) {
+            for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
+                let mut text = encoding.encode(&bytes);
+                prop_assert_eq!(decode(encoding, &text), Some(bytes.clone()));
+                let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
+                let mut flipped = std::mem::take(&mut text).into_bytes();
+                let index = at.index(flipped.len());
+                flipped[index] ^= 1 << bit;
+                // A single letter has no other beside it whose case it could contradict.
+                prop_assume!(encoding != Encoding::Hex || letters != 1);
+                let flipped = String::from_utf8_lossy(&flipped).into_owned();
+                prop_assert_ne!(decode(encoding, &flipped), Some(bytes.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What holds of every request.
+
+use proptest::prelude::*;
+
+use super::*;
+
+proptest! {
+    #[test]
+    fn any_request_is_checked_without_a_panic_and_never_accepted_unsigned(
+        value in prop::collection::vec(any::<u8>(), 0..120),
+        likely in "(t=[0-9]{0,12},)?(v1[=,][0-9a-zA-Z+/=]{0,70}[, ]){0,3}(sha256=[0-9a-f]{64})?",
+        time in "[0-9]{0,14}|.{0,8}",
+        id in ".{0,20}",
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        url in ".{0,40}",
+    ) {
+        let schemes = [
+            plain(), list(), versioned(), url_and_form(), clear("token", Some("B ")), clear("basic", None), jwt(),
+            in_form(), in_body(), numbered(), manifest(), json(), positional(),
+        ];
+        for spec in schemes {
+            let verifier = verifier(&spec, &["a secret:that nobody guessed"]);
+            for value in [&value[..], likely.as_bytes()] {
+                for content_type in
+                    ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=v1"]
+                {
+                    let headers = Headers::from_pairs([
+                        (&b"X-Sig"[..], value), (b"X-Ts", time.as_bytes()), (b"X-Id", id.as_bytes()),
+                        (b"X-Sig-1", value), (b"Content-Type", content_type.as_bytes()),
+                    ]);
+                    for body in [&body[..], value] {
+                        let message = Message { url: &url, query: Some(&id), ..message(&headers, body) };
+                        prop_assert!(verifier.verify(&message, NOW).is_err());
+                        prop_assert!(verifier.verify_untimed(&message).is_err());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_signed_verifies_with_that_secret_only(
+        secret in "[!-~]{1,40}", other in "[!-~]{1,40}", body in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        for spec in
+            [plain(), list(), versioned(), url_and_form(), clear("token", None), jwt(), numbered(), positional()]
+        {
+            let headers = signed(&spec, &secret, &body);
+            prop_assert!(check(&spec, &[&secret], &headers, &body).is_ok());
+            prop_assert_eq!(check(&spec, &[&other], &headers, &body).is_ok(), secret == other);
+        }
+    }
+}

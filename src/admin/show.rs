@@ -1,11 +1,14 @@
 //! Events as JSON, without the secrets that they carry.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::filter::ORPHANED;
 use super::view::{RouteAction, RouteView};
-use crate::buffer::{DeadReason, DestinationView, EventView, Status};
+use crate::buffer::{DestinationView, EventView, Status};
 use crate::event::{Answer, Attempt, Event};
 use crate::headers::Headers;
 
@@ -18,11 +21,11 @@ const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "set-cookie", "pro
 /// event came by may be gone from the configuration, and with it the name of its token header.
 const SECRET_WORDS: [&str; 7] = ["token", "secret", "password", "passwd", "api-key", "apikey", "api_key"];
 
-/// An event in a list.
-pub(super) fn summary(view: &EventView) -> Value {
+/// An event in a list. `orphans` are the destinations that are no longer configured.
+pub(super) fn summary(view: &EventView, orphans: &[Arc<str>]) -> Value {
     let places = view.destinations.iter().map(|place| {
         let last = place.attempts.last();
-        let mut shown = place_head(place);
+        let mut shown = place_head(place, orphans);
         shown.insert("attempts".to_owned(), json!(last.map_or(0, |last| last.number)));
         shown.insert("last_status".to_owned(), json!(last.map(|last| answer(last.answer))));
         Value::Object(shown)
@@ -33,7 +36,7 @@ pub(super) fn summary(view: &EventView) -> Value {
 }
 
 /// An event with all that is known of it. `route` is the one it came by, if there still is one of that name.
-pub(super) fn detail(view: &EventView, route: Option<&RouteView>) -> Value {
+pub(super) fn detail(view: &EventView, route: Option<&RouteView>, orphans: &[Arc<str>]) -> Value {
     let event = &*view.event;
     let mut shown = head(event);
     let mut put = |key: &str, value: Value| shown.insert(key.to_owned(), value);
@@ -43,7 +46,7 @@ pub(super) fn detail(view: &EventView, route: Option<&RouteView>) -> Value {
     put("forwarded_proto", json!(event.forwarded_proto.as_str()));
     put("headers", headers(&event.headers, route));
     let places = view.destinations.iter().map(|place| {
-        let mut shown = place_head(place);
+        let mut shown = place_head(place, orphans);
         shown.insert("attempts".to_owned(), place.attempts.iter().map(attempt).collect());
         put_bytes(&mut shown, "last_answer", &place.excerpt);
         Value::Object(shown)
@@ -67,7 +70,7 @@ pub(super) fn headers(headers: &Headers, route: Option<&RouteView>) -> Value {
 /// route's scheme are not known there, but by their names.
 #[must_use]
 pub fn stored(view: &EventView) -> Value {
-    detail(view, None)
+    detail(view, None, &[])
 }
 
 fn head(event: &Event) -> Map<String, Value> {
@@ -86,12 +89,12 @@ fn head(event: &Event) -> Map<String, Value> {
     fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-fn place_head(place: &DestinationView) -> Map<String, Value> {
+fn place_head(place: &DestinationView, orphans: &[Arc<str>]) -> Map<String, Value> {
     let (status, reason) = match place.status {
+        Status::Pending if orphans.contains(&place.name) => (ORPHANED, None),
         Status::Pending => ("pending", None),
         Status::Delivered => ("delivered", None),
-        Status::Dead(DeadReason::AttemptsExhausted) => ("dead", Some("attempts_exhausted")),
-        Status::Dead(DeadReason::Gone) => ("dead", Some("gone")),
+        Status::Dead(reason) => ("dead", Some(reason.as_str())),
     };
     let fields = [
         ("name", json!(&*place.name)),

@@ -98,7 +98,8 @@ impl ExpressQueue {
         while let Some(Waiting { event, weight, express }) = self.queue.pop_front() {
             self.bytes -= weight;
             if !express.is_closed() {
-                return Some(Delivery { event, attempt: 1, express: Some(express) });
+                let since = event.received_at;
+                return Some(Delivery { event, attempt: 1, since, express: Some(express) });
             }
         }
         None

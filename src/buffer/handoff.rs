@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::clock::Millis;
 use crate::event::{Event, Outcome};
 
 /// Why an event was not kept. The sender is told to try again.
@@ -37,6 +38,8 @@ pub struct Delivery {
     pub event: Arc<Event>,
     /// The number of the attempt to make: 1, 2, …
     pub attempt: u16,
+    /// When its present budget of attempts began: when it came, or was replayed.
+    pub since: Millis,
     /// Set for `ack = "delivered"`: one attempt, and its outcome goes here instead of to `Lane::settle`.
     pub express: Option<Express>,
 }
@@ -50,13 +53,57 @@ pub enum Settled {
     Dead(DeadReason),
 }
 
-/// Why an event is in the dead letters.
+/// Why an event is in the dead letters: what the destination did not want, what could not be reached, what hooklatch
+/// could not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadReason {
-    /// The last attempt of the schedule failed.
+    /// The last attempt of the schedule was answered, and not with a 2xx.
     AttemptsExhausted,
     /// The destination answered 410.
     Gone,
+    /// The last attempt of the schedule found no connection, or no answer in time.
+    Unreachable,
+    /// The destination gave an answer that is not worth another attempt (`retry.on`).
+    Refused,
+    /// It became older than the destination's `max_age`.
+    TooOld,
+    /// hooklatch itself could not make a request of it.
+    Internal,
+    /// Its destination went from the configuration, and did not come back in time.
+    Orphaned,
+}
+
+impl DeadReason {
+    /// Every reason, in the order of the number by which it is written to disk.
+    pub const ALL: [Self; 7] = [
+        Self::AttemptsExhausted,
+        Self::Gone,
+        Self::Unreachable,
+        Self::Refused,
+        Self::TooOld,
+        Self::Internal,
+        Self::Orphaned,
+    ];
+
+    /// The word of the admin API and of the dead letters' file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AttemptsExhausted => "attempts_exhausted",
+            Self::Gone => "gone",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::TooOld => "too_old",
+            Self::Internal => "internal",
+            Self::Orphaned => "orphaned",
+        }
+    }
+
+    /// The reason of [`Self::as_str`].
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
 }
 
 /// Where the outcome of a passed event (`ack = "delivered"`) goes. It counts as work in flight until it is sent or

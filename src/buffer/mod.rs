@@ -177,8 +177,19 @@ impl Buffer {
     /// No room (a delivered event counts again), or stopping: nothing changed.
     pub fn replay(&self, id: EventId) -> Result<Option<usize>, KeepError> {
         match self {
-            Self::Disk(buffer) => buffer.replay(id),
-            Self::Memory(buffer) => buffer.replay(id),
+            Self::Disk(buffer) => buffer.replay(id, None),
+            Self::Memory(buffer) => buffer.replay(id, None),
+        }
+    }
+
+    /// As [`Buffer::replay`], to `destination` alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn replay_at(&self, id: EventId, destination: &str) -> Result<Option<usize>, KeepError> {
+        match self {
+            Self::Disk(buffer) => buffer.replay(id, Some(destination)),
+            Self::Memory(buffer) => buffer.replay(id, Some(destination)),
         }
     }
 
@@ -296,6 +307,15 @@ impl Lane {
         }
     }
 
+    /// The next passed delivery (`ack = "delivered"`) alone.
+    #[must_use]
+    pub fn take_express(&self) -> Option<Delivery> {
+        match self {
+            Self::Disk(lane) => lane.take_express(),
+            Self::Memory(lane) => lane.take_express(),
+        }
+    }
+
     /// The next deferred delivery whose time has come by `now`.
     #[must_use]
     pub fn take_due(&self, now: Millis) -> Option<Delivery> {
@@ -319,6 +339,23 @@ impl Lane {
         match self {
             Self::Disk(lane) => lane.settle(id, settled, attempt, &excerpt),
             Self::Memory(lane) => lane.settle(id, settled, attempt, &excerpt),
+        }
+    }
+
+    /// The delivery of `id` is over without a further attempt: to the dead letters.
+    pub fn bury(&self, id: EventId, reason: DeadReason) {
+        match self {
+            Self::Disk(lane) => lane.bury(id, reason),
+            Self::Memory(lane) => lane.bury(id, reason),
+        }
+    }
+
+    /// How many dead letters there are of this destination.
+    #[must_use]
+    pub fn dead(&self) -> u64 {
+        match self {
+            Self::Disk(lane) => lane.dead(),
+            Self::Memory(lane) => lane.dead(),
         }
     }
 

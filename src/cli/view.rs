@@ -101,7 +101,12 @@ pub fn print(out: &mut Out, event: &Value) -> Outcome {
 fn print_destination(out: &mut Out, destination: &Value) -> Outcome {
     let reason = match destination.get("dead_reason").and_then(Value::as_str) {
         Some("gone") => " (the destination answered 410)".to_owned(),
+        Some("refused") => " (the destination refused it: no answer of `retry.on`)".to_owned(),
         Some("attempts_exhausted") => " (every attempt failed)".to_owned(),
+        Some("unreachable") => " (every attempt failed; the last one found no answer)".to_owned(),
+        Some("too_old") => " (older than the destination's max_age)".to_owned(),
+        Some("internal") => " (hooklatch could not make a request of it)".to_owned(),
+        Some("orphaned") => " (its destination is no longer configured)".to_owned(),
         Some(other) => format!(" ({})", printable(other, false)),
         None => String::new(),
     };

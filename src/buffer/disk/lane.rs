@@ -48,6 +48,11 @@ impl DiskLane {
         taken
     }
 
+    pub(in crate::buffer) fn take_express(&self) -> Option<Delivery> {
+        self.signal.looking();
+        self.shared.state.lock().lanes.take_express(self.number)
+    }
+
     pub(in crate::buffer) fn take_due(&self, now: Millis) -> Option<Delivery> {
         let (taken, look) = {
             let mut state = self.shared.state.lock();
@@ -67,7 +72,7 @@ impl DiskLane {
     pub(in crate::buffer) fn settle(&self, id: EventId, settled: Settled, attempt: Attempt, excerpt: &Bytes) {
         match settled {
             Settled::Delivered => self.delivered(id, attempt),
-            Settled::Dead(reason) => self.died(id, reason, attempt, excerpt),
+            Settled::Dead(reason) => self.died(id, reason, Some(attempt), excerpt),
         }
     }
 
@@ -90,7 +95,15 @@ impl DiskLane {
         }
     }
 
-    fn died(&self, id: EventId, reason: DeadReason, attempt: Attempt, excerpt: &Bytes) {
+    pub(in crate::buffer) fn bury(&self, id: EventId, reason: DeadReason) {
+        self.died(id, reason, None, &Bytes::new());
+    }
+
+    pub(in crate::buffer) fn dead(&self) -> u64 {
+        self.shared.state.lock().lanes.figures(self.number).dead
+    }
+
+    fn died(&self, id: EventId, reason: DeadReason, attempt: Option<Attempt>, excerpt: &Bytes) {
         let mut state = self.shared.state.lock();
         if state.dying >= MAX_DYING {
             let due = self.shared.clock.now().plus(Duration::from_secs(1));
@@ -100,7 +113,9 @@ impl DiskLane {
         state.dying += 1;
         state.excerpts.remove(ready.seq, self.number);
         drop(state);
-        ready.record(attempt);
+        if let Some(attempt) = attempt {
+            ready.record(attempt);
+        }
         self.shared.bury(Job::Bury(Box::new(Burial {
             ready,
             lane: self.number,
@@ -111,14 +126,14 @@ impl DiskLane {
 
     pub(in crate::buffer) fn defer(&self, id: EventId, attempt: Attempt, due: Millis, excerpt: &Bytes) {
         let state = self.shared.state.lock();
-        self.wait_until(state, id, attempt, due, None, excerpt);
+        self.wait_until(state, id, Some(attempt), due, None, excerpt);
     }
 
     fn wait_until(
         &self,
         mut state: parking_lot::MutexGuard<'_, State>,
         id: EventId,
-        attempt: Attempt,
+        attempt: Option<Attempt>,
         due: Millis,
         dying: Option<DeadReason>,
         excerpt: &Bytes,
@@ -127,7 +142,8 @@ impl DiskLane {
             return self.complain("deferred", id);
         };
         state.excerpts.put(ready.seq, self.number, excerpt);
-        state.deferring.insert((ready.seq, self.number), (due, attempt.number, dying.is_some()));
+        let made = ready.attempts.last().map_or(0, |attempt| attempt.number);
+        state.deferring.insert((ready.seq, self.number), (due, made, dying.is_some()));
         self.shared.note(&state, self.progress(ready, What::Deferred { due, dying }));
     }
 

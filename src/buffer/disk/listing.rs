@@ -87,9 +87,14 @@ impl DiskBuffer {
         true
     }
 
-    pub(in crate::buffer) fn replay(&self, id: EventId) -> Result<Option<usize>, KeepError> {
+    pub(in crate::buffer) fn replay(
+        &self,
+        id: EventId,
+        only: Option<&str>,
+    ) -> Result<Option<usize>, KeepError> {
         let shared = &*self.shared;
-        let Some(view) = self.find(id) else { return Ok(None) };
+        let Some(mut view) = self.find(id) else { return Ok(None) };
+        view.destinations.retain(|place| only.is_none_or(|only| *place.name == *only));
         let mut again = 0;
         for place in view.destinations.iter().filter(|place| place.status == Status::Delivered) {
             let lane = shared.names.write().lane(&place.name);
@@ -97,7 +102,7 @@ impl DiskBuffer {
         }
         if view.destinations.iter().any(|place| matches!(place.status, Status::Dead(_))) {
             let (done, wait) = sync_channel(1);
-            shared.bury(Job::Requeue(id, None, Some(done)));
+            shared.bury(Job::Requeue(id, only.map(Arc::from), Some(done)));
             again += wait.recv().unwrap_or(Err(KeepError::ShuttingDown))?;
         }
         Ok(Some(again))

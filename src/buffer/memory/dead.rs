@@ -9,6 +9,7 @@ use super::super::quota::Amount;
 use super::super::view::EventFilter;
 use super::state::State;
 use super::stored::{Place, State as At, Stored};
+use crate::clock::Millis;
 use crate::event::EventId;
 
 /// The lanes whose tasks are to be told, after the lock.
@@ -17,7 +18,7 @@ pub(super) type Told = Vec<Arc<LaneSignal>>;
 impl State {
     /// Puts `id` back, with a fresh budget, where it is dead, or at `only` this destination. It is charged there
     /// already: there is always room. Once the buffer is closed, nowhere: the lanes may have ended.
-    pub(super) fn requeue_dead(&mut self, id: EventId, only: Option<&str>) -> Told {
+    pub(super) fn requeue_dead(&mut self, now: Millis, id: EventId, only: Option<&str>) -> Told {
         if self.closed {
             return Told::new();
         }
@@ -32,7 +33,7 @@ impl State {
                 continue;
             }
             lane.dead -= 1;
-            renew(place);
+            renew(place, now);
             lane.push_fresh(id.seq(), size);
             told.push(Arc::clone(&lane.signal));
         }
@@ -42,32 +43,40 @@ impl State {
         told
     }
 
-    /// Sends `id` again wherever it is dead or delivered; `None` where it is unknown.
-    pub(super) fn replay(&mut self, id: EventId) -> Result<Option<Told>, KeepError> {
+    /// Sends `id` again wherever it is dead or delivered, or at `only` this destination; `None` where it is unknown.
+    pub(super) fn replay(
+        &mut self,
+        now: Millis,
+        id: EventId,
+        only: Option<&str>,
+    ) -> Result<Option<Told>, KeepError> {
         if self.closed {
             return Err(KeepError::ShuttingDown);
         }
         let Some(stored) = self.events.get_mut(&id.seq()).filter(|stored| stored.event.id == id) else {
             return Ok(None);
         };
-        let delivered = |place: &&Place| place.state == At::Delivered;
-        let again = stored.places.iter().filter(delivered).map(|place| place.lane);
+        let only_lane = only.map(|name| self.numbers.get(name).copied());
+        let delivered = |place: &Place| {
+            place.state == At::Delivered && only_lane.is_none_or(|only| only == Some(place.lane))
+        };
+        let again = stored.places.iter().filter(|place| delivered(place)).map(|place| place.lane);
         if let Err(full) = self.quota.check(&stored.holding, again) {
             return Err(self.full(full));
         }
-        if stored.holding.is_free() && !stored.places.is_empty() {
+        if stored.holding.is_free() && stored.places.iter().any(delivered) {
             self.history.remove(id.seq());
         }
         let Stored { holding, places, .. } = stored;
         let mut told = Told::new();
-        for place in places.iter_mut().filter(|place| place.state == At::Delivered) {
+        for place in places.iter_mut().filter(|place| delivered(place)) {
             let Some(lane) = self.lanes.get_mut(place.lane as usize) else { continue };
             place.charge = self.quota.charge(holding, place.lane);
-            renew(place);
+            renew(place, now);
             lane.push_fresh(id.seq(), holding.size);
             told.push(Arc::clone(&lane.signal));
         }
-        told.append(&mut self.requeue_dead(id, None));
+        told.append(&mut self.requeue_dead(now, id, only));
         Ok(Some(told))
     }
 
@@ -132,7 +141,8 @@ impl State {
 }
 
 /// A fresh budget of attempts; what is remembered of the former ones stays.
-fn renew(place: &mut Place) {
+fn renew(place: &mut Place, now: Millis) {
     place.state = At::Fresh;
     place.made = 0;
+    place.since = Some(now);
 }

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::express::LaneSignal;
-use super::handoff::{Delivery, KeepError, MaxPending, OpenExpress, Settled};
+use super::handoff::{DeadReason, Delivery, KeepError, MaxPending, OpenExpress, Settled};
 use super::quota::{Amount, Charge};
 use super::settings::BufferSettings;
 use super::view::{BufferStats, EventFilter, EventView};
@@ -108,13 +108,14 @@ impl MemoryBuffer {
     }
 
     pub(super) fn requeue_dead(&self, id: EventId, only: Option<&str>) -> bool {
-        let told = self.state.lock().requeue_dead(id, only);
+        let now = self.clock.now();
+        let told = self.state.lock().requeue_dead(now, id, only);
         told.iter().for_each(|signal| signal.added());
         !told.is_empty()
     }
 
-    pub(super) fn replay(&self, id: EventId) -> Result<Option<usize>, KeepError> {
-        let told = self.state.lock().replay(id)?;
+    pub(super) fn replay(&self, id: EventId, only: Option<&str>) -> Result<Option<usize>, KeepError> {
+        let told = self.state.lock().replay(self.clock.now(), id, only)?;
         Ok(told.map(|told| {
             told.iter().for_each(|signal| signal.added());
             told.len()
@@ -195,6 +196,15 @@ impl MemoryLane {
         self.buffer.state.lock().take(self.number, max)
     }
 
+    pub(super) fn take_express(&self) -> Option<Delivery> {
+        self.signal.looking();
+        self.buffer.state.lock().lanes.get_mut(self.number as usize)?.express.pop()
+    }
+
+    pub(super) fn dead(&self) -> u64 {
+        self.buffer.state.lock().lanes.get(self.number as usize).map_or(0, |lane| lane.dead)
+    }
+
     pub(super) fn take_due(&self, now: Millis) -> Option<Delivery> {
         self.buffer.state.lock().take_due(self.number, now)
     }
@@ -204,6 +214,14 @@ impl MemoryLane {
     }
 
     pub(super) fn settle(&self, id: EventId, settled: Settled, attempt: Attempt, excerpt: &Bytes) {
+        self.end("settled", id, settled, Some(attempt), excerpt);
+    }
+
+    pub(super) fn bury(&self, id: EventId, reason: DeadReason) {
+        self.end("buried", id, Settled::Dead(reason), None, &Bytes::new());
+    }
+
+    fn end(&self, what: &str, id: EventId, settled: Settled, attempt: Option<Attempt>, excerpt: &Bytes) {
         let mut state = self.buffer.state.lock();
         let settled = state.settle(self.number, id, settled, attempt, excerpt);
         let emptied = settled.is_ok() && self.depth_of(&state).0 == 0;
@@ -211,7 +229,7 @@ impl MemoryLane {
         if emptied {
             self.signal.open.ended.notify_waiters();
         }
-        self.complain("settled", id, settled.map(drop));
+        self.complain(what, id, settled.map(drop));
     }
 
     pub(super) fn defer(&self, id: EventId, attempt: Attempt, due: Millis, excerpt: &Bytes) {

@@ -31,7 +31,7 @@ pub(super) struct State {
     /// Pending, dead and lately delivered events, by sequence number.
     pub(super) events: BTreeMap<u64, Stored>,
     pub(super) lanes: Vec<LaneState>,
-    numbers: HashMap<Arc<str>, u32>,
+    pub(super) numbers: HashMap<Arc<str>, u32>,
     pub(super) quota: Quota,
     pub(super) history: History,
     /// Events that are dead somewhere, each once.
@@ -187,7 +187,7 @@ impl State {
         number: u32,
         id: EventId,
         settled: Settled,
-        attempt: Attempt,
+        attempt: Option<Attempt>,
         excerpt: &Bytes,
     ) -> Result<Gone, NotInFlight> {
         let (stored, at) = in_flight(&mut self.events, number, id)?;
@@ -195,7 +195,9 @@ impl State {
         let Stored { holding, places, .. } = stored;
         let place = places.get_mut(at).ok_or(NotInFlight)?;
         let lane = self.lanes.get_mut(number as usize).ok_or(NotInFlight)?;
-        place.record(attempt, excerpt, &mut self.excerpts);
+        if let Some(attempt) = attempt {
+            place.record(attempt, excerpt, &mut self.excerpts);
+        }
         lane.end(id.seq(), holding.size);
         match settled {
             Settled::Dead(reason) => {
@@ -298,5 +300,6 @@ fn start(events: &mut BTreeMap<u64, Stored>, lane: u32, seq: u64) -> Option<Deli
         return None;
     }
     place.state = At::InFlight;
-    Some(Delivery { event: Arc::clone(&stored.event), attempt: place.next_attempt(), express: None })
+    let since = place.since.unwrap_or(stored.event.received_at);
+    Some(Delivery { event: Arc::clone(&stored.event), attempt: place.next_attempt(), since, express: None })
 }

@@ -34,6 +34,8 @@ pub(super) struct Place {
     pub(super) state: State,
     /// Attempts made out of the present budget.
     pub(super) made: u16,
+    /// When it was last replayed.
+    pub(super) since: Option<Millis>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) excerpt: Bytes,
 }
@@ -54,7 +56,8 @@ pub(super) enum State {
 
 impl Place {
     pub(super) fn fresh(lane: u32, charge: Charge) -> Self {
-        Self { lane, charge, state: State::Fresh, made: 0, attempts: Vec::new(), excerpt: Bytes::new() }
+        let (attempts, excerpt) = (Vec::new(), Bytes::new());
+        Self { lane, charge, state: State::Fresh, made: 0, since: None, attempts, excerpt }
     }
 
     pub(super) fn status(&self) -> Status {

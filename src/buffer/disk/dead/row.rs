@@ -30,7 +30,7 @@ pub(super) fn write(insert: &mut Statement<'_>, letter: &DeadLetter) -> rusqlite
     insert.execute(params![
         event.id.to_string(),
         &*letter.destination,
-        reason_word(letter.reason),
+        letter.reason.as_str(),
         moment(letter.died_at),
         &*event.route,
         event.provider.as_deref(),
@@ -135,18 +135,8 @@ fn proto(word: &str) -> Result<Proto, String> {
         .ok_or_else(|| format!("{word:?} is neither http nor https"))
 }
 
-fn reason_word(reason: DeadReason) -> &'static str {
-    match reason {
-        DeadReason::AttemptsExhausted => "attempts_exhausted",
-        DeadReason::Gone => "gone",
-    }
-}
-
 fn reason(word: &str) -> Result<DeadReason, String> {
-    [DeadReason::AttemptsExhausted, DeadReason::Gone]
-        .into_iter()
-        .find(|reason| reason_word(*reason) == word)
-        .ok_or_else(|| format!("{word:?} is no reason"))
+    DeadReason::named(word).ok_or_else(|| format!("{word:?} is no reason"))
 }
 
 /// An attempt as JSON, for whoever reads the file by hand.

@@ -32,6 +32,11 @@ impl Lanes {
         taken
     }
 
+    /// The next passed event alone.
+    pub fn take_express(&mut self, lane: u32) -> Option<Delivery> {
+        self.lanes.get_mut(lane as usize)?.express.pop()
+    }
+
     /// The next retry that was brought, and whose time has come by `now`.
     pub fn take_due(&mut self, lane: u32, now: Millis) -> Option<Delivery> {
         let lane = self.lanes.get_mut(lane as usize)?;
@@ -110,11 +115,13 @@ impl Lanes {
         }
     }
 
-    /// Out of flight after `attempt`: still pending, and nobody's until its `Deferred` stands: [`Lanes::wait`].
-    pub fn defer(&mut self, lane: u32, id: EventId, attempt: Attempt) -> Option<Ready> {
+    /// Out of flight, after `attempt` if one was made: still pending, and nobody's until its `Deferred` stands: [`Lanes::wait`].
+    pub fn defer(&mut self, lane: u32, id: EventId, attempt: Option<Attempt>) -> Option<Ready> {
         let (_, near) = self.lanes.get_mut(lane as usize)?.land(id, Stand::Ending)?;
         let mut ready = near.ready.take()?;
-        ready.record(attempt);
+        if let Some(attempt) = attempt {
+            ready.record(attempt);
+        }
         Some(ready)
     }
 
@@ -172,8 +179,8 @@ impl Lane {
         }
         near.stand = Stand::InFlight;
         self.in_flight.insert(ready.id, seq);
-        let delivery =
-            Delivery { event: Arc::clone(&ready.event), attempt: near.made.saturating_add(1), express: None };
+        let (event, since) = (Arc::clone(&ready.event), ready.event.received_at);
+        let delivery = Delivery { event, attempt: near.made.saturating_add(1), since, express: None };
         Ok((delivery, ready.in_memory()))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! block    seq varint | time u48 ms | steps
-//! step     what: 3 bits, attempts: 5 bits (31: their number follows) | seq | lane varint | attempts | due (deferred)
+//! step     what: 3 bits, attempts: 5 bits (31: `more` follows) | more varint | seq | lane varint | attempts | due (deferred)
+//! more     the number of attempts, and 64 times the number of the reason where `what` says "dead" without one of its own
 //! attempt  number varint | at | took varint ms | answer varint
 //! ```
 //! A `seq` counts from the last one, a time from the last time, both signed; so a delivery at the first attempt takes
@@ -18,7 +19,10 @@ use crate::buffer::view::MAX_ATTEMPTS_KEPT;
 use crate::clock::Millis;
 use crate::event::{Answer, Attempt};
 
-const COUNT_FOLLOWS: u8 = 31;
+const MORE_FOLLOWS: u8 = 31;
+/// In `more`, what comes before the reason.
+const COUNTS: u64 = 64;
+const _: () = assert!((MAX_ATTEMPTS_KEPT as u64) < COUNTS);
 
 /// From where the next step tells its number and its times.
 #[derive(Clone, Copy)]
@@ -75,10 +79,14 @@ pub(in crate::buffer) fn decode_progress(payload: &[u8]) -> Result<Vec<Progress>
 fn put_step(out: &mut Vec<u8>, step: &Progress, base: &mut Base) {
     let too_many = step.attempts.len().saturating_sub(MAX_ATTEMPTS_KEPT);
     let attempts = step.attempts.get(too_many..).unwrap_or_default();
-    let count = u8::try_from(attempts.len()).map_or(COUNT_FOLLOWS, |count| count.min(COUNT_FOLLOWS));
+    let detail = detail_of(step.what);
+    let count = match u8::try_from(attempts.len()) {
+        Ok(count) if count < MORE_FOLLOWS && detail == 0 => count,
+        _ => MORE_FOLLOWS,
+    };
     out.push(code_of(step.what) | count << 3);
-    if count == COUNT_FOLLOWS {
-        put_varint(out, attempts.len() as u64);
+    if count == MORE_FOLLOWS {
+        put_varint(out, attempts.len() as u64 + COUNTS * detail);
     }
     base.put_seq(out, step.seq);
     put_varint(out, u64::from(step.lane));
@@ -97,9 +105,12 @@ fn put_step(out: &mut Vec<u8>, step: &Progress, base: &mut Base) {
 
 fn read_step(from: &mut Reader<'_>, base: &mut Base) -> Result<Progress, Malformed> {
     let first = from.u8()?;
-    let count = match first >> 3 {
-        COUNT_FOLLOWS => from.number()?,
-        count => usize::from(count),
+    let (count, detail) = match first >> 3 {
+        MORE_FOLLOWS => {
+            let more = from.varint()?;
+            (usize::try_from(more % COUNTS).map_err(|_| Malformed)?, more / COUNTS)
+        }
+        count => (usize::from(count), 0),
     };
     if count > MAX_ATTEMPTS_KEPT {
         return Err(Malformed);
@@ -116,10 +127,10 @@ fn read_step(from: &mut Reader<'_>, base: &mut Base) -> Result<Progress, Malform
     }
     let what = match first & 7 {
         0 => What::Delivered,
-        1 => What::Dead(DeadReason::AttemptsExhausted),
+        1 => What::Dead(reason_of(detail)?),
         2 => What::Dead(DeadReason::Gone),
         3 => deferred(from, *base, None)?,
-        4 => deferred(from, *base, Some(DeadReason::AttemptsExhausted))?,
+        4 => deferred(from, *base, Some(reason_of(detail)?))?,
         5 => deferred(from, *base, Some(DeadReason::Gone))?,
         6 => What::Requeued,
         _ => What::Lost,
@@ -134,14 +145,29 @@ fn deferred(from: &mut Reader<'_>, mut base: Base, dying: Option<DeadReason>) ->
 fn code_of(what: What) -> u8 {
     match what {
         What::Delivered => 0,
-        What::Dead(DeadReason::AttemptsExhausted) => 1,
         What::Dead(DeadReason::Gone) => 2,
+        What::Dead(_) => 1,
         What::Deferred { dying: None, .. } => 3,
-        What::Deferred { dying: Some(DeadReason::AttemptsExhausted), .. } => 4,
         What::Deferred { dying: Some(DeadReason::Gone), .. } => 5,
+        What::Deferred { dying: Some(_), .. } => 4,
         What::Requeued => 6,
         What::Lost => 7,
     }
+}
+
+/// The number of the reason where the code of `what` does not tell it; 0 where it does, or there is none.
+fn detail_of(what: What) -> u64 {
+    match what {
+        What::Dead(reason) | What::Deferred { dying: Some(reason), .. } if reason != DeadReason::Gone => {
+            DeadReason::ALL.iter().position(|other| *other == reason).unwrap_or(0) as u64
+        }
+        _ => 0,
+    }
+}
+
+fn reason_of(detail: u64) -> Result<DeadReason, Malformed> {
+    let number = usize::try_from(detail).map_err(|_| Malformed)?;
+    DeadReason::ALL.get(number).copied().ok_or(Malformed)
 }
 
 /// The ends without a status, then the statuses from 200 on, around to 199: so a 2xx takes one byte.

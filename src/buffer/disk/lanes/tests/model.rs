@@ -314,7 +314,7 @@ impl Rig {
                 self.note(seq, lane, What::Delivered, made + 1);
             }
             How::Defer => {
-                let ready = self.lanes.defer(lane, id(seq), attempt(made + 1)).unwrap();
+                let ready = self.lanes.defer(lane, id(seq), Some(attempt(made + 1))).unwrap();
                 prop_assert_eq!(ready.attempts.last().map(|a| a.number), Some(made + 1));
                 let place = self.place(seq, lane);
                 (place.st, place.made) = (St::Ending, made + 1);

@@ -67,9 +67,9 @@ fn a_retry_waits_on_the_disk_and_comes_back_with_its_attempts() {
     admit(&mut lanes, 7, 100, &[0]);
     assert_eq!(lanes.take(0, 1)[0].attempt, 1);
     assert!(!lanes.wait(7, 0, Millis(50), 1, false, at(1)), "it is in flight");
-    let written = lanes.defer(0, id(7), attempt(1)).unwrap();
+    let written = lanes.defer(0, id(7), Some(attempt(1))).unwrap();
     assert_eq!(written.attempts, [attempt(1)]);
-    assert!(lanes.defer(0, id(7), attempt(1)).is_none() && lanes.settle(0, id(7), &[0]).is_none());
+    assert!(lanes.defer(0, id(7), Some(attempt(1))).is_none() && lanes.settle(0, id(7), &[0]).is_none());
     assert_eq!((lanes.depth(0), lanes.next_due(0)), ((1, 100), None), "pending, and nobody's");
     assert!(lanes.wait(7, 0, Millis(50), 1, false, at(1)));
     assert!(!lanes.wait(7, 0, Millis(50), 1, false, at(1)), "once");
@@ -90,7 +90,7 @@ fn a_retry_waits_on_the_disk_and_comes_back_with_its_attempts() {
     assert_eq!(lanes.waiting_in(1), [(7, 0, 3)]);
     assert!(lanes.put_back(0, id(7)));
     assert_eq!(lanes.take(0, 1)[0].attempt, 2, "a retry that was put back counts on");
-    let written = lanes.defer(0, id(7), attempt(2)).unwrap();
+    let written = lanes.defer(0, id(7), Some(attempt(2))).unwrap();
     assert_eq!(written.attempts, [attempt(1), attempt(2)]);
     assert!(
         lanes.waiting_in(1).is_empty(),
@@ -151,7 +151,7 @@ fn what_no_memory_is_left_for_is_sent_early_rather_than_never() {
     for seq in 1..=5 {
         admit(&mut lanes, seq, 100, &[0]);
         take(&mut lanes, 0, 1);
-        lanes.defer(0, id(seq), attempt(1)).unwrap();
+        lanes.defer(0, id(seq), Some(attempt(1))).unwrap();
         assert!(lanes.wait(seq, 0, Millis(1000), 1, false, at(1)));
     }
     let figures = lanes.figures(0);

@@ -114,7 +114,7 @@ impl Text {
 pub fn steps() -> impl Strategy<Value = Vec<Progress>> {
     let near = 1_768_473_000_000u64..1_768_473_100_000;
     let time = prop_oneof![4 => near, 1 => any::<u64>()].prop_map(Millis).boxed();
-    let dead = prop_oneof![Just(DeadReason::AttemptsExhausted), Just(DeadReason::Gone)];
+    let dead = proptest::sample::select(DeadReason::ALL.to_vec());
     let deferred = (time.clone(), option::of(dead.clone()));
     let what = prop_oneof![
         Just(What::Delivered),

@@ -96,6 +96,12 @@ impl Clock {
         Self(Source::Manual(Arc::new(AtomicU64::new(start.0))))
     }
 
+    /// Whether it is the system's.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        matches!(self.0, Source::System)
+    }
+
     /// The present moment.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the system's wall clock")]

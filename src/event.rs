@@ -204,6 +204,18 @@ pub enum Answer {
     Internal,
 }
 
+impl fmt::Display for Answer {
+    /// `503`, or a word.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => fmt::Display::fmt(status, f),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Connect => f.write_str("connect"),
+            Self::Internal => f.write_str("internal"),
+        }
+    }
+}
+
 /// One attempt to deliver an event, as it is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {

@@ -11,14 +11,16 @@ use hyper::Request;
 use serde_json::{Value, json};
 
 use super::beside::Beside;
-use super::filter::{self, Choice, MAX_PAGE};
+use super::filter;
 use super::guard::{self, Caller, Entrance, Tokens};
+use super::operate::{self, Verb};
 use super::rejected;
+use super::replay::{self, Replays};
 use super::reply::{self, Refusal, Reply};
 use super::show;
 use super::status;
 use super::view::AdminView;
-use crate::buffer::{Buffer, KeepError, Status};
+use crate::buffer::{DestinationView, EventFilter, KeepError};
 use crate::clock::Millis;
 use crate::event::{EventId, EventIds, NotAnId};
 
@@ -36,6 +38,7 @@ pub(super) struct Desk {
     pub listen_host: String,
     pub request_ids: EventIds,
     pub beside: Beside,
+    pub replays: Replays,
 }
 
 /// A request whose head is read.
@@ -94,7 +97,7 @@ impl Desk {
         };
         post(asked.method)?;
         let body = read(asked.headers, body).await?;
-        let done = self.change(change, &body, now).await?;
+        let done = self.change(change, &body, (request_id, now)).await?;
         let Done { what, count, answer } = done;
         log_change(caller, what, count, request_id);
         Ok(reply::json(StatusCode::OK, &answer))
@@ -134,7 +137,8 @@ impl Desk {
         let shown = match segments {
             ["status"] => {
                 get(asked.method)?;
-                self.beside.figures.run(move || status::gateway(&view, now)).await?
+                let replays = self.replays.clone();
+                self.beside.figures.run(move || status::gateway(&view, &replays, now)).await?
             }
             ["routes"] => {
                 get(asked.method)?;
@@ -159,7 +163,7 @@ impl Desk {
                 let found = self.beside.events.run(move || (view.rejected.explain)(wanted)).await?;
                 rejected::explained(&found.ok_or_else(|| not_rejected(id))?)
             }
-            ["events", id] => {
+            ["events", id] if *id != "replay" => {
                 get(asked.method)?;
                 let wanted = event_id(id)?;
                 let found = self.beside.events.run(move || show_event(&view, wanted)).await?;
@@ -170,7 +174,12 @@ impl Desk {
         Ok(Some(shown))
     }
 
-    async fn change(&self, change: Change<'_>, body: &[u8], now: Millis) -> Result<Done, Refusal> {
+    async fn change(
+        &self,
+        change: Change<'_>,
+        body: &[u8],
+        (request_id, now): (EventId, Millis),
+    ) -> Result<Done, Refusal> {
         match change {
             Change::Reload => {
                 let message = (self.view.reload)()
@@ -192,11 +201,10 @@ impl Desk {
                 Ok(Done { what: "release of a refused request", count: 1, answer })
             }
             Change::ReplayDead => {
-                let choice = filter::choice(body, now)?;
-                let dry_run = choice.dry_run;
-                let buffer = self.view.buffer.clone();
-                let count = self.beside.many.run(move || replay_dead(&buffer, &choice)).await?;
-                Ok(Done::of("replay of dead letters", "replayed", count, dry_run))
+                self.replay("replay of dead letters", filter::choice(body, now)?, (request_id, now)).await
+            }
+            Change::ReplayEvents => {
+                self.replay("replay of events", filter::events(body, now)?, (request_id, now)).await
             }
             Change::DropDead => {
                 let choice = filter::choice(body, now)?;
@@ -208,10 +216,33 @@ impl Desk {
                 }
                 let dry_run = choice.dry_run;
                 let buffer = self.view.buffer.clone();
-                let count = self.beside.many.run(move || drop_dead(&buffer, &choice)).await?;
+                let count = self.beside.many.run(move || replay::drop_dead(&buffer, &choice)).await?;
                 Ok(Done::of("drop of dead letters", "dropped", count, dry_run))
             }
+            Change::Operate(name, verb) => {
+                let answer = operate::operate(&self.view, name, verb, body, now)?;
+                Ok(Done { what: verb.what(), count: 1, answer })
+            }
         }
+    }
+
+    /// At once, or at a rate from now on.
+    async fn replay(
+        &self,
+        what: &'static str,
+        choice: filter::Choice,
+        named: (EventId, Millis),
+    ) -> Result<Done, Refusal> {
+        let (buffer, dry_run, rate) = (self.view.buffer.clone(), choice.dry_run, choice.rate);
+        let only_count = dry_run || rate.is_some();
+        let (count, choice) =
+            self.beside.many.run(move || (replay::replay(&buffer, &choice, only_count), choice)).await?;
+        let Some(rate) = rate.filter(|_| !dry_run) else {
+            return Ok(Done::of(what, "replayed", count, dry_run));
+        };
+        self.replays.start(self.view.buffer.clone(), choice, rate, count, named)?;
+        let answer = json!({"started": count, "rate": rate.to_string(), "dry_run": false});
+        Ok(Done { what, count, answer })
     }
 }
 
@@ -221,8 +252,10 @@ enum Change<'a> {
     Reload,
     Replay(&'a str),
     Release(&'a str),
+    ReplayEvents,
     ReplayDead,
     DropDead,
+    Operate(&'a str, Verb),
 }
 
 impl<'a> Change<'a> {
@@ -231,8 +264,10 @@ impl<'a> Change<'a> {
             ["reload"] => Some(Self::Reload),
             ["events", id, "replay"] => Some(Self::Replay(id)),
             ["events", id, "release"] => Some(Self::Release(id)),
+            ["events", "replay"] => Some(Self::ReplayEvents),
             ["dead", "replay"] => Some(Self::ReplayDead),
             ["dead", "drop"] => Some(Self::DropDead),
+            ["destinations", name, verb] => Some(Self::Operate(name, Verb::named(verb)?)),
             _ => None,
         }
     }
@@ -269,9 +304,19 @@ fn page_of(list: &str, query: &str, now: Millis) -> Result<filter::Page, Refusal
 }
 
 fn show_page(view: &AdminView, page: &filter::Page) -> Value {
-    let (events, next) = view.buffer.list(&page.filter, page.cursor, page.limit);
+    let orphans = view.orphans();
+    let only_orphans = page.filter.status == Some(filter::ORPHANED);
+    let status = if only_orphans { Some("pending") } else { page.filter.status };
+    let wanted = EventFilter { status, ..page.filter.clone() };
+    let (mut events, next) = view.buffer.list(&wanted, page.cursor, page.limit);
+    if only_orphans {
+        let is_orphan = |place: &DestinationView| {
+            orphans.contains(&place.name) && wanted.wants_place(&place.name, place.status)
+        };
+        events.retain(|event| event.destinations.iter().any(is_orphan));
+    }
     json!({
-        "events": events.iter().map(show::summary).collect::<Vec<_>>(),
+        "events": events.iter().map(|event| show::summary(event, &orphans)).collect::<Vec<_>>(),
         "next_cursor": next.map(|id| id.to_string()),
     })
 }
@@ -280,50 +325,7 @@ fn show_event(view: &AdminView, id: EventId) -> Option<Value> {
     let Some(event) = view.buffer.find(id) else { return rejected::find(view, id) };
     let routes = (view.routes)();
     let route = routes.iter().find(|route| route.name == event.event.route);
-    Some(show::detail(&event, route))
-}
-
-/// How many events went back. Newest first, and each once: one that dies again meanwhile is behind the cursor.
-fn replay_dead(buffer: &Buffer, choice: &Choice) -> usize {
-    let mut count = 0;
-    let requeue = |id| match &choice.filter.destination {
-        // What is dead elsewhere, too, stays there.
-        Some(destination) => buffer.requeue_dead_at(id, destination),
-        None => buffer.requeue_dead(id),
-    };
-    each_page(buffer, choice, |view| {
-        if choice.dry_run || requeue(view.event.id) {
-            count += 1;
-        }
-    });
-    count
-}
-
-/// How many dead letters went: an event that is dead at two destinations is two.
-fn drop_dead(buffer: &Buffer, choice: &Choice) -> usize {
-    if !choice.dry_run {
-        return buffer.drop_dead(&choice.filter);
-    }
-    let mut count = 0;
-    each_page(buffer, choice, |view| {
-        let chosen = |name: &str| choice.filter.destination.as_deref().is_none_or(|wanted| wanted == name);
-        let dead =
-            view.destinations.iter().filter(|p| matches!(p.status, Status::Dead(_)) && chosen(&p.name));
-        count += dead.count();
-    });
-    count
-}
-
-fn each_page(buffer: &Buffer, choice: &Choice, mut each: impl FnMut(&crate::buffer::EventView)) {
-    let mut cursor = None;
-    loop {
-        let (page, next) = buffer.list(&choice.filter, cursor, MAX_PAGE);
-        page.iter().for_each(&mut each);
-        if next.is_none() {
-            return;
-        }
-        cursor = next;
-    }
+    Some(show::detail(&event, route, &view.orphans()))
 }
 
 async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Refusal>
@@ -409,9 +411,6 @@ fn no_such_page(path: &str) -> Refusal {
 /// Names of the contract that come later are told from names that there will never be.
 fn not_there(segments: &[&str], path: &str) -> Refusal {
     match segments {
-        ["destinations", _, "pause" | "resume" | "retry" | "drain"] => {
-            Refusal::not_yet("Pausing, resuming, retrying and draining a destination are not yet supported.")
-        }
         ["routes" | "destinations", _, "test"] => Refusal::not_yet("Test events are not yet supported."),
         _ => Refusal::not_found(format!("There is no {path} in this API.")),
     }

@@ -10,11 +10,13 @@ use super::reply::Refusal;
 use crate::buffer::EventFilter;
 use crate::clock::Millis;
 use crate::event::EventId;
-use crate::units::parse_duration;
+use crate::units::{Rate, parse_duration};
 
 /// The most events of one page.
 pub(super) const MAX_PAGE: usize = 500;
 const DEFAULT_PAGE: usize = 50;
+/// The status of what is pending for a destination that is no longer configured; the buffer does not know it.
+pub(super) const ORPHANED: &str = "orphaned";
 
 /// What of events, and which page of them.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Choice {
     pub all: bool,
     /// Only count them.
     pub dry_run: bool,
+    /// No more than so many in a time.
+    pub rate: Option<Rate>,
 }
 
 /// The page that a query asks for.
@@ -62,15 +66,41 @@ pub(super) fn page(query: &str, now: Millis) -> Result<Page, Refusal> {
 
 /// The dead letters that a body means; an empty body means all, without a word about it.
 pub(super) fn choice(body: &[u8], now: Millis) -> Result<Choice, Refusal> {
-    let mut choice = Choice { filter: EventFilter::default(), filtered: false, all: false, dry_run: false };
+    let mut choice = chosen(body, now)?;
+    if choice.filter.status.replace("dead").is_some_and(|given| given != "dead") {
+        return Err(Refusal::invalid("status", "These are the dead letters; `events` has the rest."));
+    }
+    Ok(choice)
+}
+
+/// The events that a body means, delivered or dead ones: it has to name some.
+pub(super) fn events(body: &[u8], now: Millis) -> Result<Choice, Refusal> {
+    let choice = chosen(body, now)?;
+    if !choice.filtered {
+        let message = "All that was ever delivered is not sent again without a word: name a filter.";
+        return Err(Refusal::invalid("filter", message));
+    }
+    if choice.all || matches!(choice.filter.status, Some("pending" | "rejected" | ORPHANED)) {
+        return Err(Refusal::invalid("status", "What is sent again was delivered, or is dead."));
+    }
+    Ok(choice)
+}
+
+fn chosen(body: &[u8], now: Millis) -> Result<Choice, Refusal> {
+    let filter = EventFilter::default();
+    let mut choice = Choice { filter, filtered: false, all: false, dry_run: false, rate: None };
     for (name, value) in members(body)? {
         match (name.as_str(), value) {
             ("all", Value::Bool(all)) => choice.all = all,
             ("dry_run", Value::Bool(dry_run)) => choice.dry_run = dry_run,
             ("all" | "dry_run", _) => return Err(Refusal::invalid(&name, "This is true or false.")),
-            ("rate", _) => {
-                return Err(Refusal::not_yet("A replay's `rate` is not yet supported."));
+            ("rate", Value::String(rate)) => {
+                let rate = rate.parse::<Rate>();
+                choice.rate = Some(rate.map_err(|error| Refusal::invalid("rate", format!("{error}.")))?);
             }
+            ("rate", Value::Null) => {}
+            ("rate", _) => return Err(Refusal::invalid("rate", "A rate is a text, like \"10/s\".")),
+            ("status", Value::String(word)) => choice.filter.status = Some(status(&word)?),
             (_, Value::String(text)) => {
                 set(&mut choice.filter, &name, text, now)?;
                 choice.filtered = true;
@@ -85,7 +115,6 @@ pub(super) fn choice(body: &[u8], now: Millis) -> Result<Choice, Refusal> {
     if choice.all && choice.filtered {
         return Err(Refusal::invalid("all", "Either a filter or `\"all\": true`, not both."));
     }
-    choice.filter.status = Some("dead");
     Ok(choice)
 }
 
@@ -169,8 +198,8 @@ fn status(word: &str) -> Result<&'static str, Refusal> {
         "delivered" => Ok("delivered"),
         "dead" => Ok("dead"),
         "rejected" => Ok("rejected"),
-        "orphaned" => Err(Refusal::not_yet(format!("Events that are {word} are not yet supported."))),
-        _ => Err(Refusal::invalid("status", "A status is pending, delivered, dead or rejected.")),
+        "orphaned" => Ok(ORPHANED),
+        _ => Err(Refusal::invalid("status", "A status is pending, delivered, dead, rejected or orphaned.")),
     }
 }
 
@@ -238,7 +267,9 @@ mod tests {
                 "{query}"
             );
         }
-        assert_eq!(page("status=rejected", NOW).unwrap().filter.status, Some("rejected"));
+        for word in ["rejected", "orphaned"] {
+            assert_eq!(page(&format!("status={word}"), NOW).unwrap().filter.status, Some(word));
+        }
     }
 
     #[test]
@@ -249,6 +280,8 @@ mod tests {
         let some = choice_of(r#"{"destination":"app","dry_run":true,"route":null}"#).unwrap();
         assert!(some.filtered && some.dry_run && some.filter.destination.as_deref() == Some("app"));
         assert!(choice_of(r#"{"all":true}"#).unwrap().all);
+        let paced = choice_of(r#"{"rate":"5/s","route":"a"}"#).unwrap();
+        assert_eq!(paced.rate.map(|rate| rate.to_string()).as_deref(), Some("5/s"));
         for (body, error) in [
             ("[]", "malformed_request"),
             ("{", "malformed_request"),
@@ -258,7 +291,8 @@ mod tests {
             (r#"{"route":5}"#, "validation_failed"),
             (r#"{"route":""}"#, "validation_failed"),
             (r#"{"status":"delivered"}"#, "validation_failed"),
-            (r#"{"rate":"5/s"}"#, "not_yet_supported"),
+            (r#"{"rate":"fast"}"#, "validation_failed"),
+            (r#"{"rate":5}"#, "validation_failed"),
         ] {
             assert_eq!(choice_of(body).unwrap_err().error, error, "{body}");
         }

@@ -9,7 +9,9 @@ mod beside;
 mod filter;
 mod guard;
 mod listener;
+mod operate;
 mod rejected;
+mod replay;
 mod reply;
 mod server;
 mod settings;
@@ -27,6 +29,6 @@ pub use settings::{AdminListen, AdminOptions, AdminSettings};
 pub use show::stored;
 pub use token::{TOKEN_FILE, load_or_create};
 pub use view::{
-    AdminView, Ask, AskAbout, GatewayView, Readiness, RejectedDesk, Release, ReloadView, RouteAction,
-    RouteView, SecretView,
+    AdminView, Ask, AskAbout, GatewayView, Operate, Operated, Operation, Readiness, RejectedDesk, Release,
+    ReloadView, RouteAction, RouteView, SecretView,
 };

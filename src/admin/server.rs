@@ -15,6 +15,7 @@ use super::api::Desk;
 use super::beside::{self, Beside};
 use super::guard::{Entrance, Tokens};
 use super::listener::{Bound, Io, Listener};
+use super::replay::Replays;
 use super::settings::{AdminListen, AdminSettings};
 use super::view::AdminView;
 use crate::event::EventIds;
@@ -88,6 +89,7 @@ fn desk(view: &Arc<AdminView>, tokens: Option<&Arc<ArcSwap<Tokens>>>, listen_hos
         listen_host,
         request_ids: EventIds::starting_at(0),
         beside: Beside::new(),
+        replays: Replays::default(),
     })
 }
 

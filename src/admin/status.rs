@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::operate;
+use super::replay::Replays;
 use super::show::redact_userinfo;
 use super::view::{AdminView, RouteAction, RouteView, SecretView};
 use crate::buffer::LaneStats;
 use crate::clock::Millis;
+use crate::delivery::{DestinationHealth, LaneState};
 
-pub(super) fn gateway(view: &AdminView, now: Millis) -> Value {
+pub(super) fn gateway(view: &AdminView, replays: &Replays, now: Millis) -> Value {
     let known = (view.gateway)();
     let stats = view.buffer.stats();
     let (ids, evicted) = view.dedupe.size();
@@ -47,6 +50,7 @@ pub(super) fn gateway(view: &AdminView, now: Millis) -> Value {
             "history_bytes": stats.history_bytes,
         },
         "dedupe": {"ids": ids, "evicted": evicted},
+        "replays": replays.shown(),
     })
 }
 
@@ -144,8 +148,19 @@ pub(super) fn destinations(view: &AdminView) -> Value {
             "in_flight": health.in_flight,
             "concurrency": health.concurrency,
             "idle_connections": health.idle_connections,
+            "state": state(&health),
+            "paused": health.paused.as_ref().map(operate::paused),
+            "rate": health.rate.map(|(rate, _)| rate.to_string()),
+            "burst": health.rate.map(|(_, burst)| burst),
+            "formerly": health.formerly.iter().map(|name| &**name).collect::<Vec<_>>(),
         });
-        add_depth(&mut shown, lanes.remove(&health.name).as_ref());
+        add_state(&mut shown, health.state);
+        let mut depth = lanes.remove(&health.name);
+        // What is pending under its former names is delivered here.
+        for former in health.formerly.iter().filter_map(|name| lanes.remove(name)) {
+            depth = Some(depth.map_or(former.clone(), |own| together(own, &former)));
+        }
+        add_depth(&mut shown, depth.as_ref());
         all.push(shown);
     }
     for (name, lane) in lanes {
@@ -156,11 +171,43 @@ pub(super) fn destinations(view: &AdminView) -> Value {
     json!({"destinations": all})
 }
 
+fn together(mut own: LaneStats, other: &LaneStats) -> LaneStats {
+    own.events += other.events;
+    own.bytes += other.bytes;
+    own.dead += other.dead;
+    own.waiting += other.waiting;
+    own.oldest = own.oldest.into_iter().chain(other.oldest).min();
+    own
+}
+
+/// One word for people: `down` is a breaker that tripped.
+fn state(health: &DestinationHealth) -> &'static str {
+    match health.state {
+        _ if !health.configured => "not_configured",
+        _ if health.paused.is_some() => "paused",
+        LaneState::Flowing => "open",
+        LaneState::Recovering { .. } => "recovering",
+        LaneState::Tripped { .. } => "down",
+    }
+}
+
+fn add_state(shown: &mut Value, state: LaneState) {
+    let (key, value) = match state {
+        LaneState::Flowing => return,
+        LaneState::Recovering { allows } => ("allowed_in_flight", json!(allows)),
+        LaneState::Tripped { probe_at } => ("probe_at", json!(probe_at.map(Millis::rfc3339))),
+    };
+    if let Value::Object(shown) = shown {
+        shown.insert(key.to_owned(), value);
+    }
+}
+
 fn add_depth(shown: &mut Value, lane: Option<&LaneStats>) {
     if let Value::Object(shown) = shown {
         let depth = [
             ("pending_events", json!(lane.map_or(0, |lane| lane.events))),
             ("pending_bytes", json!(lane.map_or(0, |lane| lane.bytes))),
+            ("waiting_events", json!(lane.map_or(0, |lane| lane.waiting))),
             ("dead_events", json!(lane.map_or(0, |lane| lane.dead))),
             ("oldest_pending", json!(lane.and_then(|lane| lane.oldest).map(Millis::rfc3339))),
         ];

@@ -3,19 +3,23 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::buffer::Buffer;
 use crate::clock::{Clock, Millis};
 use crate::dedupe::Dedupe;
-use crate::delivery::DestinationHealth;
+use crate::delivery::{DestinationHealth, LaneState, Pause};
 use crate::event::{Ack, EventId};
 use crate::ingress::{AllowIpsView, Explained, NotReleased, Rejected, Released};
 use crate::observe::{DestinationGauges, Gauges, Metrics};
 
 /// Asks for something as it stands now.
 pub type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// Does something with the destination of a name.
+pub type Operate = Box<dyn Fn(&str, Operation) -> Option<Operated> + Send + Sync>;
 
 /// Everything that the admin API shows or changes.
 ///
@@ -38,6 +42,8 @@ pub struct AdminView {
     pub routes: Ask<Vec<RouteView>>,
     /// The destinations of the present configuration.
     pub destinations: Ask<Vec<DestinationHealth>>,
+    /// Does something with the destination of this name; `None` where none is configured.
+    pub operate: Operate,
     /// What only the gateway knows.
     pub gateway: Ask<GatewayView>,
     /// What the front door refused.
@@ -72,10 +78,20 @@ impl fmt::Debug for AdminView {
 }
 
 impl AdminView {
+    /// The destinations under whose names events are pending and which are no longer configured.
+    pub(super) fn orphans(&self) -> Vec<Arc<str>> {
+        let lanes = self.buffer.stats().destinations.into_iter();
+        lanes.filter(|lane| !lane.configured && lane.events > 0).map(|lane| lane.destination).collect()
+    }
+
     /// `/metrics`, with the gauges as they stand now.
     pub(super) fn encode_metrics(&self) -> String {
         let now = self.clock.now();
         let stats = self.buffer.stats();
+        let health = (self.destinations)();
+        let is = |name: &str, what: fn(&DestinationHealth) -> bool| {
+            health.iter().any(|health| *health.name == *name && what(health))
+        };
         let (dedupe_ids, dedupe_evicted) = self.dedupe.size();
         self.metrics.set_retries_waiting(stats.destinations.iter().map(|lane| lane.waiting).sum());
         self.metrics.encode_with(&Gauges {
@@ -87,6 +103,11 @@ impl AdminView {
                 .into_iter()
                 .map(|lane| DestinationGauges {
                     oldest_seconds: lane.oldest.map_or(0, |oldest| now.since(oldest).as_secs()),
+                    orphaned: if lane.configured { 0 } else { lane.events },
+                    breaker_open: is(&lane.destination, |health| {
+                        matches!(health.state, LaneState::Tripped { .. })
+                    }),
+                    paused: is(&lane.destination, |health| health.paused.is_some()),
                     name: lane.destination,
                     events: lane.events,
                     bytes: lane.bytes,
@@ -95,6 +116,30 @@ impl AdminView {
                 .collect(),
         })
     }
+}
+
+/// What is to be done with a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Pause it, for so long or until it is resumed.
+    Pause(Option<Duration>),
+    /// End its pause.
+    Resume,
+    /// Try now what waits.
+    Retry,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operated {
+    /// It is paused.
+    Paused(Pause),
+    /// It is not paused; whether it was.
+    Resumed(bool),
+    /// So many events are pending, and what waits is tried now.
+    Retried(u64),
+    /// It is paused, so nothing is tried.
+    IsPaused,
 }
 
 /// Whether senders are welcome, as `/readyz` tells a balancer. A destination that is down has no part in it.

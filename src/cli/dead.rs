@@ -7,6 +7,8 @@ use super::events;
 use super::filter::Filter;
 use super::human;
 use super::out::{Failure, Out, Outcome};
+use super::replay::Replay;
+use crate::units::Rate;
 
 /// Lists, shows, replays and drops events that could not be delivered.
 #[derive(clap::Args, Debug)]
@@ -36,6 +38,9 @@ enum Command {
     },
     /// Send dead letters again with fresh attempts; without a filter all of them
     Replay {
+        /// No more than so many in a time, like 10/s: it goes on beside everything else, `status` shows how far it is
+        #[arg(long, value_name = "R")]
+        rate: Option<Rate>,
         #[command(flatten)]
         change: Change,
     },
@@ -72,7 +77,12 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
         Command::Show { id, access } => {
             super::with_api(access, async |api| events::show(&api, access, id, out).await)
         }
-        Command::Replay { change } => change.run("replay", "replayed", change.filter.to_json(), out),
+        Command::Replay { rate, change } => {
+            let replay = Replay { list: "dead", noun: "dead letter", rate: *rate, dry_run: change.dry_run };
+            super::with_api(&change.access, async |api| {
+                replay.run(&api, &change.access, change.filter.to_json(), None, out).await
+            })
+        }
         Command::Drop { all, change } => {
             let mut body = change.filter.to_json();
             match (all, change.filter.is_empty()) {
@@ -88,7 +98,7 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
                 }
                 (false, false) => {}
             }
-            change.run("drop", "dropped", body, out)
+            change.drop(body, out)
         }
     }
 }
@@ -100,18 +110,18 @@ fn dead(filter: &Filter) -> Vec<(&'static str, String)> {
 }
 
 impl Change {
-    fn run(&self, verb: &str, done: &str, mut body: Map<String, Value>, out: &mut Out) -> Outcome {
+    fn drop(&self, mut body: Map<String, Value>, out: &mut Out) -> Outcome {
         if self.dry_run {
             body.insert("dry_run".to_owned(), true.into());
         }
         super::with_api(&self.access, async |api| {
-            let answer = api.post(&format!("dead/{verb}"), Some(&Value::Object(body))).await?;
+            let answer = api.post("dead/drop", Some(&Value::Object(body))).await?;
             if self.access.json {
                 return out.json(&answer);
             }
-            let count = answer.get(done).and_then(Value::as_u64).unwrap_or(0);
+            let count = answer.get("dropped").and_then(Value::as_u64).unwrap_or(0);
             let would = if self.dry_run { "would be " } else { "" };
-            out.line(format_args!("{} {would}{done}", human::count(count, "dead letter")))
+            out.line(format_args!("{} {would}dropped", human::count(count, "dead letter")))
         })
     }
 }

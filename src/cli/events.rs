@@ -6,7 +6,9 @@ use super::api::{Access, Api};
 use super::filter::{self, Filter};
 use super::human;
 use super::out::{Failure, Out, Outcome};
+use super::replay;
 use super::view;
+use crate::units::Rate;
 
 /// Lists, shows, replays and releases events of a running gateway.
 #[derive(clap::Args, Debug)]
@@ -22,7 +24,7 @@ enum Command {
         #[command(flatten)]
         filter: Filter,
         /// Where they stand
-        #[arg(long, value_parser = ["pending", "delivered", "dead", "rejected"])]
+        #[arg(long, value_parser = ["pending", "delivered", "dead", "rejected", "orphaned"])]
         status: Option<String>,
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 50)]
@@ -48,11 +50,18 @@ enum Command {
         #[command(flatten)]
         access: Access,
     },
-    /// Send events again to the destinations where they are delivered or dead
+    /// Send events again to the destinations where they are delivered or dead: those named, or those of a filter
     Replay {
         /// hooklatch's ids, hl_…
-        #[arg(required = true)]
         ids: Vec<String>,
+        #[command(flatten)]
+        filter: Box<Filter>,
+        /// Where they stand
+        #[arg(long, value_parser = ["delivered", "dead"])]
+        status: Option<String>,
+        /// No more than so many in a time, like 10/s: it goes on beside everything else, `status` shows how far it is
+        #[arg(long, value_name = "R", conflicts_with = "ids")]
+        rate: Option<Rate>,
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
@@ -78,8 +87,23 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
         Command::Release { ids, any_time, access } => {
             super::with_api(access, async |api| release(&api, access, ids, *any_time, out).await)
         }
-        Command::Replay { ids, dry_run, access } => {
-            super::with_api(access, async |api| replay(&api, access, ids, *dry_run, out).await)
+        Command::Replay { ids, filter, status, rate, dry_run, access } => {
+            let body = filter.to_json();
+            match (ids.is_empty(), body.is_empty()) {
+                (false, true) if status.is_none() => {
+                    super::with_api(access, async |api| replay(&api, access, ids, *dry_run, out).await)
+                }
+                (true, false) => {
+                    let status = status.clone().map(|status| ("status", status));
+                    let replay =
+                        replay::Replay { list: "events", noun: "event", rate: *rate, dry_run: *dry_run };
+                    super::with_api(access, async |api| replay.run(&api, access, body, status, out).await)
+                }
+                (true, true) => Err(Failure::usage(
+                    "name the events, hl_…, or choose some with --route, --destination, --type, --since, --until or --id",
+                )),
+                (false, _) => Err(Failure::usage("the ids of events and a filter contradict each other")),
+            }
         }
     }
 }

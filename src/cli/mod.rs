@@ -7,6 +7,7 @@ mod api;
 mod check;
 mod dead;
 mod demo;
+mod destinations;
 mod events;
 mod explain;
 mod filter;
@@ -16,6 +17,7 @@ mod listen;
 mod out;
 mod providers;
 mod reload;
+mod replay;
 mod run;
 mod send;
 mod sign;
@@ -60,6 +62,7 @@ enum Command {
     Events(events::Args),
     Dead(dead::Args),
     Explain(explain::Args),
+    Destinations(destinations::Args),
     Spool(spool::Args),
 }
 
@@ -89,6 +92,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Events(args) => events::run(&args, &mut out),
         Command::Dead(args) => dead::run(&args, &mut out),
         Command::Explain(args) => explain::run(&args, &mut out),
+        Command::Destinations(args) => destinations::run(&args, &mut out),
         Command::Spool(args) => spool::run(&args, &mut out),
     };
     // What was found out before a failure is printed before the failure is.

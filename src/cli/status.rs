@@ -35,7 +35,7 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
     })
 }
 
-fn list_of(destinations: &Value) -> Vec<Value> {
+pub(super) fn list_of(destinations: &Value) -> Vec<Value> {
     destinations.get("destinations").unwrap_or(destinations).as_array().cloned().unwrap_or_default()
 }
 
@@ -85,7 +85,7 @@ fn shown(name: &str, value: &Value) -> String {
     }
 }
 
-fn print_destinations(out: &mut Out, destinations: &[Value]) -> Outcome {
+pub(super) fn print_destinations(out: &mut Out, destinations: &[Value]) -> Outcome {
     if destinations.is_empty() {
         return Ok(());
     }
@@ -105,6 +105,26 @@ fn print_destinations(out: &mut Out, destinations: &[Value]) -> Outcome {
 
 fn health(destination: &Value) -> String {
     let is = |key: &str| destination.get(key).and_then(Value::as_bool);
+    let text = |pointer: &str| {
+        destination.pointer(pointer).and_then(Value::as_str).map(|text| printable(text, false))
+    };
+    match destination.get("state").and_then(Value::as_str) {
+        Some("paused") => {
+            let by = if text("/paused/by").as_deref() == Some("gone") { " (it answered 410)" } else { "" };
+            return match text("/paused/until") {
+                Some(until) => format!("paused until {until}{by}"),
+                None => format!("paused{by}"),
+            };
+        }
+        Some("down") => {
+            return match text("/probe_at") {
+                Some(at) => format!("down, asked again {at}"),
+                None => "down, being asked".to_owned(),
+            };
+        }
+        Some("recovering") => return "recovering".to_owned(),
+        _ => {}
+    }
     let failures = destination.get("failures_in_a_row").and_then(Value::as_u64).unwrap_or(0);
     match (is("configured"), is("healthy")) {
         (Some(false), _) => "not configured".to_owned(),
@@ -117,6 +137,22 @@ fn health(destination: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_destination_s_health_is_told_in_words() {
+        let of = |value: serde_json::Value| health(&value);
+        let json = serde_json::json!({"configured": true, "healthy": true, "state": "open", "paused": null});
+        assert_eq!(of(json), "healthy");
+        let json = serde_json::json!({"configured": true, "healthy": false, "failures_in_a_row": 3, "state": "open"});
+        assert_eq!(of(json), "failing (3 in a row)");
+        let json = serde_json::json!({"state": "paused", "paused": {"by": "gone", "until": null}});
+        assert_eq!(of(json), "paused (it answered 410)");
+        let json = serde_json::json!({"state": "paused", "paused": {"by": "operator", "until": "T"}});
+        assert_eq!(of(json), "paused until T");
+        assert_eq!(of(serde_json::json!({"state": "down", "probe_at": "T"})), "down, asked again T");
+        assert_eq!(of(serde_json::json!({"state": "down", "probe_at": null})), "down, being asked");
+        assert_eq!(of(serde_json::json!({"configured": false})), "not configured");
+    }
 
     #[test]
     fn figures_are_shown_with_their_unit() {

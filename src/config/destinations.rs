@@ -1,9 +1,11 @@
 //! `[destinations.NAME]`.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::pace::{self, Names};
 use super::schema;
 use super::url::{self, Place};
 use super::walk::{Table, Value, set};
@@ -31,20 +33,24 @@ pub(super) type Destinations<'a> = BTreeMap<&'a str, Read>;
 pub(super) fn destinations<'a>(root: &Table<'a>, context: &Context<'_>) -> Destinations<'a> {
     let mut all = Destinations::new();
     let entries = root.get("destinations").and_then(|value| value.entries("write [destinations.NAME]"));
-    for (name, span, value) in entries.unwrap_or_default() {
+    let entries = entries.unwrap_or_default();
+    let names =
+        Names { present: entries.iter().map(|(name, ..)| *name).collect(), former: RefCell::default() };
+    for (name, span, value) in entries {
         if let Some(message) = name_mistake(name) {
             value.walk.mistake(span.clone(), message, "");
         }
-        let (settings, signs) = destination(name, value, context).unwrap_or_default();
+        let (settings, signs) = destination(name, value, &names, context).unwrap_or_default();
         all.insert(name, Read { span, settings, signs, used: std::cell::Cell::new(false) });
     }
     all
 }
 
 /// The settings, and whether there is a `sign`.
-fn destination(
+fn destination<'a>(
     name: &str,
-    value: Value<'_>,
+    value: Value<'a>,
+    names: &Names<'a>,
     context: &Context<'_>,
 ) -> Option<(Option<DestinationSettings>, bool)> {
     let table =
@@ -75,9 +81,7 @@ fn destination(
     let signs = sign.is_some();
     set(&mut options.sign, sign.flatten());
     set(&mut options.headers, table.get("headers").and_then(|value| headers(value, name, signs, context)));
-    if let Some(retry) = table.get("retry") {
-        read_retry(retry, name, &mut options);
-    }
+    pace::read(&table, name, names, &mut options);
     set(&mut options.max_pending, table.get("max_pending").and_then(|value| max_pending(value, name)));
     let settings = DestinationSettings::new(options).map_err(|complaints| table.invalid(complaints)).ok();
     table.done();
@@ -182,22 +186,6 @@ fn headers(
         headers.push((lower, setting));
     }
     Some(headers)
-}
-
-fn read_retry(value: Value<'_>, name: &str, options: &mut DestinationOptions) {
-    let name = format!("retry of [destinations.{name}]");
-    let Some(table) = value.table(name, &schema::RETRY, "write retry = { delays = [\"1s\", \"5s\"] }") else {
-        return;
-    };
-    if let Some(items) = table.get("delays").and_then(|value| value.array("write a list: [\"1s\", \"5s\"]")) {
-        let count = items.len();
-        let delays: Vec<_> = items.filter_map(Value::duration).collect();
-        if delays.len() == count {
-            options.retry_delays = delays;
-        }
-    }
-    set(&mut options.retry_jitter, table.get("jitter").and_then(Value::float));
-    table.done();
 }
 
 fn max_pending(value: Value<'_>, name: &str) -> Option<MaxPending> {

@@ -18,6 +18,7 @@ mod handshake;
 mod heal;
 mod ip_lists;
 mod mask;
+mod pace;
 mod path;
 mod provider_file;
 mod report;

@@ -290,31 +290,31 @@ pub(super) static DESTINATION: Schema = Schema {
         "retry",
         "max_pending",
         "keepalive",
+        "rate",
+        "burst",
+        "breaker",
+        "max_age",
+        "on_gone",
+        "formerly",
     ],
     later: &[
-        ("rate", "delivery rates"),
-        ("burst", "delivery rates"),
-        ("breaker", "circuit breakers"),
         ("batch", "batches"),
         ("regions", "destinations in several regions"),
         ("tls", "private certificates"),
-        ("formerly", "renamed destinations"),
-        ("max_age", "the age limit of events"),
-        ("on_gone", "pausing on 410"),
     ],
 };
 
-pub(super) static RETRY: Schema = Schema {
-    table: "retry of [destinations.NAME]",
-    keys: &["delays", "jitter"],
-    later: &[("on", "a choice of answers that are retried")],
-};
+pub(super) static RETRY: Schema =
+    Schema { table: "retry of [destinations.NAME]", keys: &["delays", "jitter", "on"], later: &[] };
+
+pub(super) static BREAKER: Schema =
+    Schema { table: "breaker of [destinations.NAME]", keys: &["failures", "probe_after"], later: &[] };
 
 pub(super) static MAX_PENDING: Schema =
     Schema { table: "max_pending of [destinations.NAME]", keys: &["events", "bytes"], later: &[] };
 
 /// The tables of a user's file, in the order in which a misplaced key is looked for.
-static ALL: [&Schema; 23] = [
+static ALL: [&Schema; 24] = [
     &ROUTE,
     &DESTINATION,
     &SERVER,
@@ -334,6 +334,7 @@ static ALL: [&Schema; 23] = [
     &JWT,
     &SECRET_ID,
     &RETRY,
+    &BREAKER,
     &MAX_PENDING,
     &ROUTE_DEDUPE,
     &SECRET,

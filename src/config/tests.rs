@@ -83,6 +83,9 @@ fn what_the_shipped_file_shows_commented_out_is_right_too() {
     own.host = written.host;
     own.sign.clone_from(&written.sign);
     own.max_pending = written.max_pending;
+    own.rate = written.rate;
+    own.retry_on.clone_from(&written.retry_on);
+    own.formerly.clone_from(&written.formerly);
     assert_eq!(format!("{:#?}", **written), format!("{own:#?}"));
     let (written, own) = (&config.buffer, BufferOptions::default());
     assert_eq!(

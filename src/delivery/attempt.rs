@@ -11,12 +11,13 @@ use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
 
 use super::client::{BodyEnd, HttpClient, NoAnswer};
+use super::departures::Departure;
 use super::request::Unsendable;
 use super::retry::parse_retry_after;
 use super::settings::DestinationSettings;
 use crate::buffer::Delivery;
 use crate::clock::{Clock, Millis};
-use crate::event::{Answer, AppReply, Event};
+use crate::event::{Answer, AppReply};
 use crate::headers::{HOP_BY_HOP, Headers, HeadersBuilder};
 
 /// How much of an answer is kept, with the event.
@@ -76,19 +77,24 @@ impl Ended {
 }
 
 /// Makes one attempt. A panic in it ends it and nothing else.
-pub(super) async fn attempt(work: Arc<Work>, delivery: Delivery, clock: Clock) -> Finished {
+pub(super) async fn attempt(
+    work: Arc<Work>,
+    delivery: Delivery,
+    departure: Departure,
+    clock: Clock,
+) -> Finished {
     let at = clock.now();
     let began = Instant::now();
-    let express = delivery.express.is_some();
-    let guarded = AssertUnwindSafe(exchange(&work, &delivery.event, delivery.attempt, express, &clock));
+    let guarded = AssertUnwindSafe(exchange(&work, &delivery, &departure, &clock));
     let ended = guarded.catch_unwind().await.unwrap_or_else(|_panic| {
         Ended::without_answer(Answer::Internal, "hooklatch itself failed in this attempt (a panic)")
     });
     Finished { delivery, at, took: began.elapsed(), ended }
 }
 
-async fn exchange(work: &Work, event: &Event, number: u16, express: bool, clock: &Clock) -> Ended {
-    let build = || work.settings.template().build(event, number, clock.now());
+async fn exchange(work: &Work, delivery: &Delivery, departure: &Departure, clock: &Clock) -> Ended {
+    let express = delivery.express.is_some();
+    let build = || work.settings.template().build(&delivery.event, delivery.attempt, clock.now());
     let request = match build() {
         Ok(request) => request,
         Err(Unsendable(reason)) => {
@@ -96,7 +102,7 @@ async fn exchange(work: &Work, event: &Event, number: u16, express: bool, clock:
         }
     };
     let deadline = Instant::now() + work.settings.timeout;
-    let reply = match timeout_at(deadline, work.client.request(request, || build().ok())).await {
+    let reply = match timeout_at(deadline, work.client.depart(request, || build().ok(), departure)).await {
         Ok(Ok(reply)) => reply,
         Ok(Err(NoAnswer(reason))) => return Ended::without_answer(Answer::Connect, reason),
         Err(_) => {

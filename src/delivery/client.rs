@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::connector::Connector;
+use super::departures::Departure;
 
 /// Connections older than this are not used again, so that a change in DNS is followed.
 pub const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
@@ -122,19 +123,35 @@ impl HttpClient {
         request: Request<Full<Bytes>>,
         again: impl FnOnce() -> Option<Request<Full<Bytes>>>,
     ) -> Result<Reply, NoAnswer> {
+        self.depart(request, again, &Departure::free()).await
+    }
+
+    /// As [`HttpClient::request`]; each write of the request waits for its `departure`.
+    pub(super) async fn depart(
+        &self,
+        request: Request<Full<Bytes>>,
+        again: impl FnOnce() -> Option<Request<Full<Bytes>>>,
+        departure: &Departure,
+    ) -> Result<Reply, NoAnswer> {
         let Some(reused) = self.reuse().await else {
-            return self.on(self.open().await?, request).await.map_err(|(error, _)| error);
+            return self.on(self.open().await?, request, departure).await.map_err(|(error, _)| error);
         };
-        let request = match self.on(reused, request).await {
+        let request = match self.on(reused, request, departure).await {
             Ok(reply) => return Ok(reply),
             Err((error, 0)) => again().ok_or(error)?,
             Err((error, _)) => return Err(error),
         };
-        self.on(self.open().await?, request).await.map_err(|(error, _)| error)
+        self.on(self.open().await?, request, departure).await.map_err(|(error, _)| error)
     }
 
     /// Sends `request` on `lease`; a failure tells how many bytes came all the same.
-    async fn on(&self, mut lease: Lease, request: Request<Full<Bytes>>) -> Result<Reply, (NoAnswer, u64)> {
+    async fn on(
+        &self,
+        mut lease: Lease,
+        request: Request<Full<Bytes>>,
+        departure: &Departure,
+    ) -> Result<Reply, (NoAnswer, u64)> {
+        departure.leave().await;
         let before = lease.bytes_read.load(Ordering::Acquire);
         match lease.sender.try_send_request(request).await {
             Ok(answer) => {

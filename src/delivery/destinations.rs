@@ -1,8 +1,10 @@
 //! All destinations: starts their lanes, hands them new settings, drains them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -12,13 +14,17 @@ use tokio::time::{Instant, timeout_at};
 use super::attempt::Work;
 use super::client::HttpClient;
 use super::connector::{Connector, Tls};
-use super::lane::{Control, Health, LaneTask, Tools};
+use super::health::{Health, LaneState};
+use super::lane::{Control, LaneTask, Tools};
+use super::orphans;
 use super::request::authority;
 use super::settings::{DestinationSettings, Endpoint};
-use crate::buffer::Buffer;
+use super::standing::{Pause, PausedBy, Record, Standing};
+use crate::buffer::{Buffer, Lane, MaxPending};
 use crate::clock::{Clock, Millis};
 use crate::net::Resolver;
 use crate::observe::{EventLog, Metrics};
+use crate::units::Rate;
 
 /// The lanes of all destinations.
 #[derive(Debug)]
@@ -29,13 +35,17 @@ pub struct Destinations {
     metrics: Arc<Metrics>,
     log: EventLog,
     clock: Clock,
+    record: Arc<Record>,
     running: Mutex<BTreeMap<Arc<str>, Running>>,
+    /// Whether the record is written and orphans are looked after.
+    kept: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Running {
     control: watch::Sender<Control>,
     health: Arc<Health>,
+    standing: Arc<Standing>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -71,20 +81,45 @@ pub struct DestinationHealth {
     pub last_failure: Option<Millis>,
     /// Attempts without a 2xx since the last one with.
     pub failures_in_a_row: u64,
+    /// Whether events flow.
+    pub state: LaneState,
+    /// Set where somebody, or a 410, paused it.
+    pub paused: Option<Pause>,
+    /// `rate` and `burst`.
+    pub rate: Option<(Rate, u32)>,
+    /// Names it had: what is pending under them is delivered here.
+    pub formerly: Vec<Arc<str>>,
 }
 
+/// No such destination is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownDestination;
+
 impl Destinations {
-    /// No destination yet; TLS ones will be verified against the system's roots.
-    #[must_use]
+    /// No destination yet; TLS ones will be verified against the system's roots. What lanes remember over a restart
+    /// (pauses, when they were open) is read from `folder` and written there; without one it is not. Blocks.
+    ///
+    /// # Errors
+    /// A sentence: what is in `folder` cannot be read.
     pub fn new(
         buffer: Buffer,
         resolver: Resolver,
         metrics: Arc<Metrics>,
         log: EventLog,
         clock: Clock,
-    ) -> Self {
-        let tls = Tls::system();
-        Self { buffer, resolver, tls, metrics, log, clock, running: Mutex::default() }
+        folder: Option<&Path>,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            buffer,
+            resolver,
+            tls: Tls::system(),
+            metrics,
+            log,
+            record: Arc::new(Record::open(folder, clock.clone())?),
+            clock,
+            running: Mutex::default(),
+            kept: AtomicBool::new(false),
+        })
     }
 
     /// The same with other roots.
@@ -99,8 +134,18 @@ impl Destinations {
     /// A changed setting counts from the next attempt on, attempts in flight finish under the old one, and nothing
     /// is reset. A destination that is gone takes no more events but keeps its backlog until its name returns.
     pub fn apply(&self, destinations: &[DestinationSettings]) {
-        let shares: Vec<_> = destinations.iter().map(|d| (d.name.clone(), d.max_pending)).collect();
+        self.keep_record();
+        let held = self.held();
+        let former: Vec<(Arc<str>, MaxPending)> = destinations
+            .iter()
+            .flat_map(|settings| &settings.formerly)
+            .filter(|name| held.contains(name))
+            .map(|name| (Arc::clone(name), MaxPending::default()))
+            .collect();
+        let own = destinations.iter().map(|settings| (settings.name.clone(), settings.max_pending));
+        let shares: Vec<_> = own.chain(former).collect();
         self.buffer.set_destinations(&shares);
+        self.note_orphans(&shares, &held);
         let mut running = self.running.lock();
         for (name, lane) in running.iter() {
             if !destinations.iter().any(|settings| settings.name == *name) {
@@ -111,14 +156,48 @@ impl Destinations {
             match running.get(&settings.name) {
                 Some(lane) => {
                     let work = self.work(settings, Some(&lane.control.borrow().work));
+                    let lanes = self.lanes(settings);
                     lane.control.send_modify(|control| {
                         control.work = work;
+                        control.lanes = lanes;
                         control.taking = true;
                     });
                 }
                 None => drop(running.insert(settings.name.clone(), self.start(settings))),
             }
         }
+    }
+
+    /// The names under which the buffer holds anything.
+    fn held(&self) -> Vec<Arc<str>> {
+        let lanes = self.buffer.stats().destinations.into_iter();
+        lanes.filter(|lane| lane.events > 0 || lane.dead > 0).map(|lane| lane.destination).collect()
+    }
+
+    fn note_orphans(&self, configured: &[(Arc<str>, MaxPending)], held: &[Arc<str>]) {
+        let now = self.clock.now();
+        let is_configured = |name: &str| configured.iter().any(|(other, _)| **other == *name);
+        for (name, _) in configured {
+            self.record.lane(name).set_configured(true, now);
+        }
+        for name in held.iter().filter(|name| !is_configured(name)) {
+            self.record.lane(name).set_configured(false, now);
+        }
+        self.record.retain(|name| is_configured(name) || held.iter().any(|other| **other == *name));
+    }
+
+    /// From the first configuration on, what lanes remember is written, and orphans are looked after.
+    fn keep_record(&self) {
+        if self.kept.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tokio::spawn(Arc::clone(&self.record).keep_written());
+        tokio::spawn(orphans::look_after(self.buffer.clone(), Arc::clone(&self.record), self.clock.clone()));
+    }
+
+    /// Where the events of `settings` wait: under the names it had, then under its own.
+    fn lanes(&self, settings: &DestinationSettings) -> Arc<[Lane]> {
+        settings.formerly.iter().chain([&settings.name]).map(|name| self.buffer.lane(name)).collect()
     }
 
     /// What attempts under `settings` are made with; the connections of `before` stay where they still fit.
@@ -146,18 +225,71 @@ impl Destinations {
 
     fn start(&self, settings: &DestinationSettings) -> Running {
         let work = self.work(settings, None);
-        let (control, listener) = watch::channel(Control { work, taking: true, until: None });
+        let lanes = self.lanes(settings);
+        let control = Control { work, lanes, taking: true, until: None, hastened: 0 };
+        let (control, listener) = watch::channel(control);
         let health = Arc::<Health>::default();
+        let standing = self.record.lane(&settings.name);
+        settings.formerly.iter().for_each(|name| standing.inherit(&self.record.lane(name)));
         let tools = Tools {
             clock: self.clock.clone(),
             log: self.log.clone(),
             metrics: self.metrics.clone(),
             destination: self.metrics.destination(&settings.name),
             health: health.clone(),
+            standing: standing.clone(),
+            exact: self.clock.is_system(),
         };
-        let lane = self.buffer.lane(&settings.name);
-        let task = tokio::spawn(LaneTask::new(lane, listener, tools).run());
-        Running { control, health, task: Some(task) }
+        let task = tokio::spawn(LaneTask::new(settings.name.clone(), listener, tools).run());
+        Running { control, health, standing, task: Some(task) }
+    }
+
+    /// Pauses a destination for so long, or until it is resumed. Attempts in flight finish.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn pause(&self, name: &str, time: Option<Duration>) -> Result<Pause, UnknownDestination> {
+        let since = self.clock.now();
+        let until = time.map(|time| since.plus(time));
+        let pause = Pause { by: PausedBy::Operator, since, until };
+        self.tell(name, |standing| standing.pause(pause), false)?;
+        Ok(pause)
+    }
+
+    /// Ends a pause, whoever made it, and asks for an attempt now; whether there was one.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn resume(&self, name: &str) -> Result<bool, UnknownDestination> {
+        self.tell(name, Standing::resume, true)
+    }
+
+    /// Asks for an attempt now, whatever the breaker or a 429 say: what waits for its next attempt is due. Events that
+    /// are pending there come back; `None` where the destination is paused and nothing will happen.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn hasten(&self, name: &str) -> Result<Option<u64>, UnknownDestination> {
+        let now = self.clock.now();
+        let paused = self.tell(name, |standing| standing.paused(now).is_some(), true)?;
+        let pending = |lanes: &[Lane]| lanes.iter().map(|lane| lane.depth().0).sum::<u64>();
+        let running = self.running.lock();
+        let lane = running.get(name).ok_or(UnknownDestination)?;
+        Ok((!paused).then(|| pending(&lane.control.borrow().lanes)))
+    }
+
+    fn tell<T>(
+        &self,
+        name: &str,
+        what: impl FnOnce(&Standing) -> T,
+        now: bool,
+    ) -> Result<T, UnknownDestination> {
+        let running = self.running.lock();
+        let lane = running.get(name).filter(|lane| lane.control.borrow().taking).ok_or(UnknownDestination)?;
+        let told = what(&lane.standing);
+        // Also without a change: it wakes the lane.
+        lane.control.send_modify(|control| control.hastened += u64::from(now));
+        Ok(told)
     }
 
     /// Goes on delivering until nothing is left that can be delivered before `deadline`, then stops every lane for
@@ -189,6 +321,9 @@ impl Destinations {
                 task.abort();
             }
         }
+        let record = Arc::clone(&self.record);
+        // A write that panicked was told of.
+        let _ = tokio::task::spawn_blocking(move || record.write()).await;
         let mut left = Undelivered::default();
         for lane in self.buffer.stats().destinations {
             left.events += lane.events;
@@ -203,7 +338,7 @@ impl Destinations {
     /// How each destination does, in order of name.
     #[must_use]
     pub fn health(&self) -> Vec<DestinationHealth> {
-        let moment = |ms: u64| (ms != 0).then_some(Millis(ms));
+        let now = self.clock.now();
         let view = |(name, lane): (&Arc<str>, &Running)| {
             let control = lane.control.borrow();
             let settings = &control.work.settings;
@@ -211,12 +346,16 @@ impl Destinations {
                 name: name.clone(),
                 url: shown_url(&settings.endpoint, settings.path.as_deref()),
                 configured: control.taking,
-                in_flight: lane.health.in_flight.load(Ordering::Relaxed),
+                in_flight: lane.health.in_flight(),
                 concurrency: settings.concurrency,
                 idle_connections: control.work.client.idle_connections(),
-                last_success: moment(lane.health.last_success.load(Ordering::Relaxed)),
-                last_failure: moment(lane.health.last_failure.load(Ordering::Relaxed)),
-                failures_in_a_row: lane.health.failures_in_a_row.load(Ordering::Relaxed),
+                last_success: lane.health.last_success(),
+                last_failure: lane.health.last_failure(),
+                failures_in_a_row: lane.health.failures_in_a_row(),
+                state: lane.health.state(),
+                paused: lane.standing.paused(now),
+                rate: settings.rate.map(|rate| (rate, settings.burst)),
+                formerly: settings.formerly.clone(),
             }
         };
         self.running.lock().iter().map(view).collect()

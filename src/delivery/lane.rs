@@ -1,32 +1,38 @@
 //! A lane: the one task that delivers to one destination.
 //!
 //! It owns its attempts and polls them itself, so that nothing is spawned, locked or shared per attempt, and so that
-//! an event cannot be in flight twice. It takes from the buffer what there is room for: what a sender waits for
-//! first, then due retries and fresh events in turn.
+//! an event cannot be in flight twice. What starts when is the [`Scheduler`]'s to say; the task makes the attempts,
+//! waits, and tells what happened.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::StreamExt;
+use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
+use super::alarm::Alarm;
 use super::attempt::{Ended, Finished, Work, attempt};
-use super::retry::{Dice, Schedule, Verdict};
-use crate::buffer::{DeadReason, Delivery, Lane, Settled};
-use crate::clock::{Clock, Millis};
-use crate::event::{Attempt, EventId, Outcome};
-use crate::observe::{AttemptLine, AttemptResult, DestinationMetrics, EventLog, Metrics};
+use super::gate::Change;
+use super::health::{Health, LaneState};
+use super::retry::{Dice, Verdict};
+use super::scheduler::{Done, Flight, Judged, Next, Now, Scheduler, Start};
+use super::standing::Standing;
+use crate::buffer::{Delivery, Lane};
+use crate::clock::Clock;
+use crate::event::{Attempt, Outcome};
+use crate::observe::{Alert, AttemptLine, AttemptResult, DestinationMetrics, EventLog, Metrics};
 
 /// Due times are wall time and the wait for them is not: it is worked out again at least this often, so that a
 /// clock that was set does not hold a lane up.
 const RECHECK: Duration = Duration::from_secs(30);
+/// What could not be taken though its time has come is a matter for the next wake-up, not for a busy loop.
+const AT_LEAST: Duration = Duration::from_millis(1);
 /// How long a lane waits after a panic of its own, so that one that comes back each time does not spin.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -34,10 +40,14 @@ const RESTART: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Control {
     pub(super) work: Arc<Work>,
+    /// Where its events wait: under the names it had, then under its own.
+    pub(super) lanes: Arc<[Lane]>,
     /// Whether the configuration names the destination: without it, its backlog waits.
     pub(super) taking: bool,
     /// Set when the gateway stops: deliver what there is until then.
     pub(super) until: Option<Instant>,
+    /// Counts how often somebody asked for an attempt now.
+    pub(super) hastened: u64,
 }
 
 /// What a lane reports with.
@@ -48,59 +58,42 @@ pub(super) struct Tools {
     pub(super) metrics: Arc<Metrics>,
     pub(super) destination: DestinationMetrics,
     pub(super) health: Arc<Health>,
+    pub(super) standing: Arc<Standing>,
+    /// Whether time is the system's, not a test's.
+    pub(super) exact: bool,
 }
 
-/// How a destination does, for the admin API. Times are milliseconds since the epoch, 0 for never.
-#[derive(Debug, Default)]
-pub(super) struct Health {
-    pub(super) in_flight: AtomicU32,
-    pub(super) last_success: AtomicU64,
-    pub(super) last_failure: AtomicU64,
-    pub(super) failures_in_a_row: AtomicU64,
-}
-
-impl Health {
-    fn record(&self, delivered: bool, now: Millis) {
-        if delivered {
-            self.last_success.store(now.0, Ordering::Relaxed);
-            self.failures_in_a_row.store(0, Ordering::Relaxed);
-        } else {
-            self.last_failure.store(now.0, Ordering::Relaxed);
-            self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>;
+type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = (Flight, Finished)> + Send>>>;
 
 /// The state of the task.
 pub(super) struct LaneTask {
-    lane: Lane,
+    name: Arc<str>,
     control: watch::Receiver<Control>,
     tools: Tools,
-    dice: Dice,
+    scheduler: Scheduler,
     in_flight: InFlight,
-    /// The events behind `in_flight`, those that the buffer counts as taken.
-    taken: Vec<EventId>,
-    /// Whether the next slot belongs to a due retry, if there is one.
-    retrys_turn: bool,
-    timer: Pin<Box<Sleep>>,
-    /// What `timer` is set for.
-    armed: Option<Millis>,
+    alarm: Alarm,
+    /// Of [`Control::hastened`], what was heard.
+    hastened: u64,
+    /// The lanes that the scheduler knows of.
+    lanes: Option<Arc<[Lane]>>,
+    /// What was noted last of the lane being open.
+    open: Option<bool>,
 }
 
 impl LaneTask {
-    pub(super) fn new(lane: Lane, control: watch::Receiver<Control>, tools: Tools) -> Self {
+    pub(super) fn new(name: Arc<str>, control: watch::Receiver<Control>, tools: Tools) -> Self {
+        let scheduler = Scheduler::new(Arc::clone(&tools.standing), Dice::random(), Instant::now());
         Self {
-            lane,
+            name,
             control,
-            tools,
-            dice: Dice::random(),
+            scheduler,
             in_flight: FuturesUnordered::new(),
-            taken: Vec::new(),
-            retrys_turn: false,
-            timer: Box::pin(sleep_until(Instant::now())),
-            armed: None,
+            alarm: Alarm::new(tools.exact),
+            tools,
+            hastened: 0,
+            lanes: None,
+            open: None,
         }
     }
 
@@ -108,7 +101,7 @@ impl LaneTask {
     /// in the lane itself, which is a mistake of ours, costs the lane a second and not its life.
     pub(super) async fn run(mut self) {
         while AssertUnwindSafe(self.deliver()).catch_unwind().await.is_err() {
-            tracing::error!(destination = %self.lane.destination(), "a delivery lane panicked; it starts again");
+            tracing::error!(destination = %self.name, "a delivery lane panicked; it starts again");
             self.give_back();
             tokio::time::sleep(RESTART).await;
         }
@@ -118,17 +111,23 @@ impl LaneTask {
     async fn deliver(&mut self) {
         loop {
             let control = self.control.borrow_and_update().clone();
-            let room = control.taking && self.fill(&control.work);
-            if control.until.is_some_and(|until| self.nothing_left_before(until, control.taking)) {
+            self.hear(&control);
+            let next = if control.taking { self.fill(&control) } else { Next::Full };
+            self.note(&control);
+            if control.until.is_some_and(|until| self.nothing_left_before(until, &next)) {
                 return;
             }
-            let due = room && self.arm();
+            let waits = self.set_alarm(&next);
+            let again = matches!(next, Next::Again);
             tokio::select! {
-                Some(finished) = self.in_flight.next(), if !self.in_flight.is_empty() => self.finish(finished),
-                () = self.lane.changed(), if room => {}
-                () = &mut self.timer, if due => self.armed = None,
+                Some((flight, finished)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.finish(flight, finished);
+                }
+                () = changed(&control.lanes), if waits => {}
+                () = self.alarm.rang(), if waits => {}
                 changed = self.control.changed() => if changed.is_err() { return },
                 () = at(control.until), if control.until.is_some() => return,
+                () = tokio::task::yield_now(), if again => {}
             }
         }
     }
@@ -137,123 +136,134 @@ impl LaneTask {
     /// never not at all.
     fn give_back(&mut self) {
         self.in_flight.clear();
-        self.tools.health.in_flight.store(0, Ordering::Relaxed);
-        for id in std::mem::take(&mut self.taken) {
-            self.lane.put_back(id);
+        self.scheduler.give_back(Instant::now());
+        self.tools.health.set_in_flight(0);
+    }
+
+    fn now(&self) -> Now {
+        Now { at: Instant::now(), wall: self.tools.clock.now() }
+    }
+
+    fn hear(&mut self, control: &Control) {
+        let same = self.lanes.as_ref().is_some_and(|lanes| Arc::ptr_eq(lanes, &control.lanes));
+        if !same {
+            self.scheduler.set_lanes(&control.lanes);
+            self.lanes = Some(Arc::clone(&control.lanes));
+        }
+        if std::mem::replace(&mut self.hastened, control.hastened) != control.hastened {
+            self.scheduler.hasten(Instant::now());
         }
     }
 
-    /// Starts as many attempts as there is room for; whether there is still room.
-    fn fill(&mut self, work: &Arc<Work>) -> bool {
-        let most = usize::try_from(work.settings.concurrency).unwrap_or(usize::MAX);
+    /// Starts as many attempts as may begin; why no more.
+    fn fill(&mut self, control: &Control) -> Next {
+        let settings = &control.work.settings;
         loop {
-            let free = most.saturating_sub(self.in_flight.len());
-            if free == 0 {
-                return false;
+            let now = self.now();
+            while let Some(refused) = self.scheduler.next_refused(now.wall) {
+                refuse(refused);
             }
-            let now = self.tools.clock.now();
-            let is_due = self.lane.next_due().is_some_and(|due| due <= now);
-            if is_due && self.retrys_turn {
-                self.retrys_turn = false;
-                if let Some(retry) = self.lane.take_due(now) {
-                    self.start(work, retry);
-                    continue;
-                }
-            }
-            // Where retries are due, fresh events get every other slot only.
-            let fresh = self.lane.take(if is_due { 1 } else { free });
-            if fresh.is_empty() {
-                let Some(retry) = self.lane.take_due(now) else { return true };
-                self.start(work, retry);
-                continue;
-            }
-            self.retrys_turn = true;
-            for delivery in fresh {
-                self.start(work, delivery);
+            match self.scheduler.next(settings, now) {
+                Next::Start(start) => self.start(&control.work, start),
+                other => return other,
             }
         }
     }
 
-    fn start(&mut self, work: &Arc<Work>, delivery: Delivery) {
-        if delivery.express.is_none() {
-            self.taken.push(delivery.event.id);
-        }
-        self.tools.health.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.in_flight.push(Box::pin(attempt(work.clone(), delivery, self.tools.clock.clone())));
+    fn start(&mut self, work: &Arc<Work>, start: Start) {
+        let Start { delivery, departure, flight } = start;
+        let attempt = attempt(Arc::clone(work), delivery, departure, self.tools.clock.clone());
+        self.in_flight.push(Box::pin(async move { (flight, attempt.await) }));
+        self.tools.health.set_in_flight(self.scheduler.in_flight());
     }
 
-    /// Sets the timer for the earliest retry; whether there is one.
-    fn arm(&mut self) -> bool {
-        let Some(due) = self.lane.next_due() else { return false };
-        if self.armed != Some(due) {
-            self.armed = Some(due);
-            // A due time in the past that could not be taken is a matter for the next wake-up, not for a busy loop.
-            let wait = due.since(self.tools.clock.now()).clamp(Duration::from_millis(1), RECHECK);
-            self.timer.as_mut().reset(Instant::now() + wait);
+    /// Notes how the lane stands, where that changed.
+    fn note(&mut self, control: &Control) {
+        let now = self.now();
+        let gate = self.scheduler.gate();
+        let settings = &control.work.settings;
+        let paused = self.tools.standing.paused(now.wall).is_some();
+        let open = control.taking && !paused && !gate.is_tripped();
+        if self.open != Some(open) {
+            self.open = Some(open);
+            self.tools.standing.set_open(open, now.wall);
         }
+        self.tools.health.set_state(if gate.is_tripped() {
+            let wait = gate.probe_at().map(|at| at.saturating_duration_since(now.at));
+            LaneState::Tripped { probe_at: wait.map(|wait| now.wall.plus(wait)) }
+        } else if gate.is_recovering() {
+            LaneState::Recovering { allows: gate.allows(settings.concurrency) }
+        } else {
+            LaneState::Flowing
+        });
+    }
+
+    /// Sets the alarm; whether there is anything to wait for but attempts in flight.
+    fn set_alarm(&mut self, next: &Next) -> bool {
+        let Next::Wait(at) = next else {
+            self.alarm.set(None);
+            return false;
+        };
+        let now = Instant::now();
+        let at = at.map(|at| if at <= now { now + AT_LEAST } else { at.min(now + RECHECK) });
+        self.alarm.set(at);
         true
     }
 
     /// While draining: nothing is in flight, and nothing can be before `until`.
-    fn nothing_left_before(&self, until: Instant, taking: bool) -> bool {
-        if !self.in_flight.is_empty() {
-            return false;
-        }
-        let end = self.tools.clock.now().plus(until.saturating_duration_since(Instant::now()));
-        !taking || self.lane.next_due().is_none_or(|due| due > end)
+    fn nothing_left_before(&self, until: Instant, next: &Next) -> bool {
+        let later = match next {
+            Next::Wait(at) => at.is_none_or(|at| at > until),
+            Next::Full => true,
+            Next::Start(_) | Next::Again => false,
+        };
+        later && self.in_flight.is_empty()
     }
 
-    fn finish(&mut self, finished: Finished) {
+    fn finish(&mut self, flight: Flight, finished: Finished) {
         let Finished { delivery, at, took, ended } = finished;
-        let now = self.tools.clock.now();
-        self.tools.health.in_flight.fetch_sub(1, Ordering::Relaxed);
         if ended.cut {
             self.tools.metrics.limit_hit("answer_bytes");
         }
         let record = Attempt { number: delivery.attempt, at, took, answer: ended.answer };
-        let verdict = if delivery.express.is_some() {
-            express_verdict(&ended)
-        } else {
-            self.judge(&record, &ended, now)
+        let done = Done {
+            record,
+            hopeless: ended.hopeless,
+            retry_after: ended.retry_after,
+            excerpt: ended.excerpt.clone(),
         };
-        self.report(&delivery, &record, &ended, verdict, now);
-
-        let id = delivery.event.id;
+        let now = self.now();
+        let work = Arc::clone(&self.control.borrow().work);
+        let judged = self.scheduler.ended(&work.settings, flight, done, now);
+        self.tools.health.set_in_flight(self.scheduler.in_flight());
+        self.report(&delivery, &record, &ended, judged.verdict, now);
+        self.alert(&work, &record, judged);
         if let Some(waiting) = delivery.express {
             // An error means that the sender hung up meanwhile; it will come again.
             let _ = waiting.send(outcome(ended));
-            return;
-        }
-        if let Some(place) = self.taken.iter().position(|taken| *taken == id) {
-            self.taken.swap_remove(place);
-        }
-        match verdict {
-            Verdict::Delivered => self.lane.settle(id, Settled::Delivered, record, ended.excerpt),
-            Verdict::Dead(reason) => self.lane.settle(id, Settled::Dead(reason), record, ended.excerpt),
-            Verdict::RetryAt(due) => self.lane.defer(id, record, due, ended.excerpt),
         }
     }
 
-    fn judge(&mut self, record: &Attempt, ended: &Ended, now: Millis) -> Verdict {
-        if ended.hopeless {
-            return Verdict::Dead(DeadReason::AttemptsExhausted);
-        }
-        let control = self.control.borrow();
-        let settings = &control.work.settings;
-        let schedule = Schedule { delays: &settings.retry_delays, jitter: settings.retry_jitter };
-        schedule.verdict(record.number, record.answer, ended.retry_after, now, &mut self.dice)
-    }
-
-    fn report(&self, delivery: &Delivery, record: &Attempt, ended: &Ended, verdict: Verdict, now: Millis) {
+    fn report(
+        &self,
+        delivery: &Delivery,
+        record: &Attempt,
+        ended: &Ended,
+        verdict: Option<Verdict>,
+        now: Now,
+    ) {
+        let now = now.wall;
         let (result, next) = match verdict {
-            Verdict::Delivered => (AttemptResult::Delivered, None),
-            Verdict::RetryAt(due) => (AttemptResult::Retry, Some(due)),
-            Verdict::Dead(_) => (AttemptResult::Dead, None),
+            Some(Verdict::Delivered) => (AttemptResult::Delivered, None),
+            Some(Verdict::RetryAt(due)) => (AttemptResult::Retry, Some(due)),
+            Some(Verdict::Dead(_)) => (AttemptResult::Dead, None),
+            None => (AttemptResult::Probe, None),
         };
         let event = &delivery.event;
-        self.tools.health.record(verdict == Verdict::Delivered, now);
-        self.tools.destination.attempt(result, record.answer, record.number == 1);
-        if verdict == Verdict::Delivered {
+        let delivered = result == AttemptResult::Delivered;
+        self.tools.health.record(delivered, now);
+        self.tools.destination.attempt(result, record.answer, record.number == 1 && verdict.is_some());
+        if delivered {
             let age = event.event_time.map(|happened| now.since(happened));
             self.tools.destination.delivered(now.since(event.received_at), age);
         }
@@ -261,7 +271,7 @@ impl LaneTask {
             at: now,
             id: event.id,
             route: &event.route,
-            destination: self.lane.destination(),
+            destination: &self.name,
             attempt: record.number,
             answer: record.answer,
             result,
@@ -270,14 +280,53 @@ impl LaneTask {
             reason: ended.reason.as_deref(),
         });
     }
+
+    /// What somebody should know of: a line that stands out, and a metric.
+    fn alert(&self, work: &Work, record: &Attempt, judged: Judged) {
+        let destination = &*self.name;
+        let settings = &work.settings;
+        match judged.change {
+            Change::Tripped => {
+                self.tools.destination.alert(Alert::BreakerOpen);
+                tracing::warn!(
+                    destination,
+                    failures = settings.breaker_failures,
+                    last = %record.answer,
+                    probe_after = ?settings.probe_after,
+                    "the destination is down: its events wait and lose no attempt; a probe finds out when it is back"
+                );
+            }
+            Change::Recovered => {
+                tracing::info!(
+                    destination,
+                    "the destination is back: what waited goes out, a little more at a time"
+                );
+            }
+            Change::Nothing => {}
+        }
+        if judged.paused {
+            self.tools.destination.alert(Alert::PausedAsGone);
+            tracing::warn!(
+                destination,
+                "the destination answered 410 and is paused (on_gone); once it is right again: \
+                 hooklatch destinations resume {destination}"
+            );
+        }
+        if judged.first_dead {
+            self.tools.destination.alert(Alert::FirstDead);
+            tracing::warn!(
+                destination,
+                last = %record.answer,
+                "the first event of this destination is a dead letter; hooklatch dead list --destination {destination}"
+            );
+        }
+    }
 }
 
-/// What a sender waits for has one attempt: whatever is no 2xx, the sender is told and comes again.
-fn express_verdict(ended: &Ended) -> Verdict {
-    if matches!(ended.reply, Some(ref reply) if (200..300).contains(&reply.status)) {
-        Verdict::Delivered
-    } else {
-        Verdict::Dead(DeadReason::AttemptsExhausted)
+/// The sender learns at once that no attempt is made.
+fn refuse(delivery: Delivery) {
+    if let Some(waiting) = delivery.express {
+        let _ = waiting.send(Outcome::Failed { answer: None, reply: None });
     }
 }
 
@@ -285,6 +334,15 @@ fn outcome(ended: Ended) -> Outcome {
     match ended.reply {
         Some(reply) if (200..300).contains(&reply.status) => Outcome::Delivered { reply },
         reply => Outcome::Failed { answer: Some(ended.answer), reply },
+    }
+}
+
+/// Returns when there may be something to take in one of `lanes`.
+async fn changed(lanes: &[Lane]) {
+    match lanes {
+        [lane] => lane.changed().await,
+        [] => std::future::pending().await,
+        lanes => drop(select_all(lanes.iter().map(|lane| Box::pin(lane.changed()))).await),
     }
 }
 

@@ -1,23 +1,42 @@
 //! The back door: when, how fast and how often an event goes to its destination.
 //!
-//! Each destination has a lane of its own: one task (`lane`), its connections (`client` over `connector`), its
-//! schedule (`retry`). A lane takes events from the [`Buffer`](crate::buffer::Buffer), makes attempts (`attempt`) with
-//! the requests that `request` builds, and settles or defers each event by how its attempt ended. One destination
-//! that hangs holds up nothing but itself. [`Destinations`] starts the lanes, hands them new settings, drains them.
+//! Each destination has a lane of its own: one task (`lane`), its connections (`client` over `connector`). A lane takes
+//! events from the [`Buffer`](crate::buffer::Buffer) when its `scheduler` says so, makes attempts (`attempt`) with the
+//! requests that `request` builds, and settles or defers each event by how its attempt ended (`retry`). What bounds it
+//! stands in `gate`: its `breaker`, the `ramp` after it, its rate (`departures`). What it remembers over a restart is in
+//! `standing`. One destination that hangs holds up nothing but itself. [`Destinations`] starts the lanes, hands them new
+//! settings, drains them.
 
+mod alarm;
 mod attempt;
+mod breaker;
 mod client;
 mod connector;
+mod departures;
 mod destinations;
+mod gate;
+mod health;
 mod lane;
+mod measure;
+mod open_time;
+mod orphans;
+mod ramp;
 mod request;
 mod retry;
+mod scheduler;
 mod settings;
+mod standing;
 
 pub use client::{BodyEnd, HttpClient, NoAnswer, Reply, ReplyBody};
 pub use connector::{Connector, Tls};
-pub use destinations::{DestinationHealth, Destinations, Undelivered};
-pub use settings::{DestinationOptions, DestinationSettings, Endpoint, HeaderValueSetting, HostRule};
+pub use destinations::{DestinationHealth, Destinations, Undelivered, UnknownDestination};
+pub use health::LaneState;
+#[doc(hidden)]
+pub use measure::Schedulers;
+pub use orphans::ORPHANS_KEPT_FOR;
+pub use retry::RetryOn;
+pub use settings::{DestinationOptions, DestinationSettings, Endpoint, HeaderValueSetting, HostRule, OnGone};
+pub use standing::{Pause, PausedBy};
 
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,14 @@
 //!
 //! Everything here is a function of its arguments: the clock and the dice come from outside.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::buffer::DeadReason;
 use crate::clock::Millis;
 use crate::event::Answer;
 
-/// A destination cannot ask for a longer wait than this: it is also how long an event may become.
+/// A longer wait than this is not believed, whatever a destination's `max_age`.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(72 * 3600);
 
 /// What follows an attempt.
@@ -22,37 +23,80 @@ pub enum Verdict {
     Dead(DeadReason),
 }
 
-/// The waits between the attempts of one destination.
+/// Which answers are worth another attempt. A 2xx needs none, a 410 allows none, and where no answer came there is
+/// always another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RetryOn {
+    /// All of them.
+    Any,
+    /// Those whose status lies in one of these ranges.
+    Of(Vec<RangeInclusive<u16>>),
+}
+
+impl RetryOn {
+    fn wants(&self, status: u16) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Of(ranges) => ranges.iter().any(|range| range.contains(&status)),
+        }
+    }
+}
+
+/// When a destination's events are tried again.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule<'a> {
     /// The waits; there is one attempt more than there are waits.
     pub delays: &'a [Duration],
     /// Each wait is lengthened or shortened by up to this share of itself, 0 to 1.
     pub jitter: f64,
+    /// Which answers are worth another attempt.
+    pub on: &'a RetryOn,
+    /// No event is tried again after this age.
+    pub max_age: Duration,
+}
+
+/// An attempt without a 2xx.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    /// Its number, from 1.
+    pub attempt: u16,
+    /// How it ended.
+    pub answer: Answer,
+    /// What the destination asked for: it lengthens a wait and never shortens one.
+    pub retry_after: Option<Duration>,
+    /// How old the event is.
+    pub age: Duration,
 }
 
 impl Schedule<'_> {
-    /// What follows attempt number `attempt` (from 1) that ended `now` with `answer`. `retry_after` is what the
-    /// destination asked for: it lengthens a wait and never shortens one.
+    /// What follows `tried`, which ended `now`. No wait goes beyond the maximum age, neither for its jitter nor because
+    /// the destination asks for it: at that age the last attempt is made.
     #[must_use]
-    pub fn verdict(
-        &self,
-        attempt: u16,
-        answer: Answer,
-        retry_after: Option<Duration>,
-        now: Millis,
-        dice: &mut Dice,
-    ) -> Verdict {
-        match answer {
+    pub fn verdict(&self, tried: Tried, now: Millis, dice: &mut Dice) -> Verdict {
+        match tried.answer {
             Answer::Status(200..=299) => return Verdict::Delivered,
             Answer::Status(410) => return Verdict::Dead(DeadReason::Gone),
+            Answer::Status(status) if !self.on.wants(status) => return Verdict::Dead(DeadReason::Refused),
             _ => {}
         }
-        let wait = usize::from(attempt).checked_sub(1).and_then(|past| self.delays.get(past));
-        let Some(wait) = wait else { return Verdict::Dead(DeadReason::AttemptsExhausted) };
+        let left = self.max_age.saturating_sub(tried.age);
+        if left.is_zero() {
+            return Verdict::Dead(DeadReason::TooOld);
+        }
+        let wait = usize::from(tried.attempt).checked_sub(1).and_then(|past| self.delays.get(past));
+        let Some(wait) = wait else { return Verdict::Dead(exhausted(tried.answer)) };
         let jittered = wait.mul_f64((1.0 + self.jitter * dice.plus_minus_one()).max(0.0));
-        let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-        Verdict::RetryAt(now.plus(jittered.max(asked)))
+        let asked = tried.retry_after.unwrap_or_default();
+        Verdict::RetryAt(now.plus(jittered.max(asked).min(left)))
+    }
+}
+
+/// Why an event is dead whose last attempt ended so.
+fn exhausted(last: Answer) -> DeadReason {
+    match last {
+        Answer::Status(_) => DeadReason::AttemptsExhausted,
+        Answer::Timeout | Answer::Connect => DeadReason::Unreachable,
+        Answer::Internal => DeadReason::Internal,
     }
 }
 
@@ -77,7 +121,7 @@ pub struct Dice(u64);
 impl Dice {
     /// Dice that fall the same way for the same `seed`.
     #[cfg(test)]
-    fn seeded(seed: u64) -> Self {
+    pub fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -107,8 +151,14 @@ mod tests {
 
     const NOW: Millis = Millis(1_768_473_000_000);
 
+    const AGES: Duration = Duration::from_secs(1 << 40);
+
     fn schedule(delays: &[Duration], jitter: f64) -> Schedule<'_> {
-        Schedule { delays, jitter }
+        Schedule { delays, jitter, on: &RetryOn::Any, max_age: AGES }
+    }
+
+    fn tried(attempt: u16, answer: Answer) -> Tried {
+        Tried { attempt, answer, retry_after: None, age: Duration::ZERO }
     }
 
     #[test]
@@ -116,7 +166,7 @@ mod tests {
         let delays = [Duration::from_secs(1)];
         let mut dice = Dice::seeded(1);
         let mut verdict =
-            |status| schedule(&delays, 0.0).verdict(1, Answer::Status(status), None, NOW, &mut dice);
+            |status| schedule(&delays, 0.0).verdict(tried(1, Answer::Status(status)), NOW, &mut dice);
         for status in [200, 202, 204, 299] {
             assert_eq!(verdict(status), Verdict::Delivered);
         }
@@ -127,19 +177,64 @@ mod tests {
     }
 
     #[test]
+    fn only_chosen_answers_are_worth_another_attempt_and_no_answer_always_is() {
+        let (delays, on) = ([Duration::from_secs(1)], RetryOn::Of(vec![429..=429, 500..=599]));
+        let schedule = Schedule { on: &on, ..schedule(&delays, 0.0) };
+        let mut dice = Dice::seeded(1);
+        let mut verdict = |answer| schedule.verdict(tried(1, answer), NOW, &mut dice);
+        let again = Verdict::RetryAt(Millis(NOW.0 + 1000));
+        for status in [429, 500, 599] {
+            assert_eq!(verdict(Answer::Status(status)), again, "{status}");
+        }
+        for status in [300, 400, 428, 430, 499, 600] {
+            assert_eq!(verdict(Answer::Status(status)), Verdict::Dead(DeadReason::Refused), "{status}");
+        }
+        assert_eq!(verdict(Answer::Status(200)), Verdict::Delivered);
+        assert_eq!(verdict(Answer::Status(410)), Verdict::Dead(DeadReason::Gone));
+        for answer in [Answer::Timeout, Answer::Connect, Answer::Internal] {
+            assert_eq!(verdict(answer), again, "{answer:?}");
+        }
+    }
+
+    #[test]
     fn there_is_one_attempt_more_than_there_are_waits() {
         let delays = [1, 5, 12].map(Duration::from_secs);
         let mut dice = Dice::seeded(1);
-        for answer in [Answer::Timeout, Answer::Connect, Answer::Internal, Answer::Status(500)] {
-            let mut verdict = |n| schedule(&delays, 0.0).verdict(n, answer, None, NOW, &mut dice);
+        for (answer, dead) in [
+            (Answer::Timeout, DeadReason::Unreachable),
+            (Answer::Connect, DeadReason::Unreachable),
+            (Answer::Internal, DeadReason::Internal),
+            (Answer::Status(500), DeadReason::AttemptsExhausted),
+        ] {
+            let mut verdict = |n| schedule(&delays, 0.0).verdict(tried(n, answer), NOW, &mut dice);
             assert_eq!(verdict(1), Verdict::RetryAt(Millis(NOW.0 + 1000)));
             assert_eq!(verdict(2), Verdict::RetryAt(Millis(NOW.0 + 5000)));
             assert_eq!(verdict(3), Verdict::RetryAt(Millis(NOW.0 + 12_000)));
-            assert_eq!(verdict(4), Verdict::Dead(DeadReason::AttemptsExhausted));
-            assert_eq!(verdict(u16::MAX), Verdict::Dead(DeadReason::AttemptsExhausted));
+            assert_eq!(verdict(4), Verdict::Dead(dead));
+            assert_eq!(verdict(u16::MAX), Verdict::Dead(dead));
         }
-        let none = schedule(&[], 0.2).verdict(1, Answer::Timeout, None, NOW, &mut dice);
-        assert_eq!(none, Verdict::Dead(DeadReason::AttemptsExhausted));
+        let none = schedule(&[], 0.2).verdict(tried(1, Answer::Timeout), NOW, &mut dice);
+        assert_eq!(none, Verdict::Dead(DeadReason::Unreachable));
+    }
+
+    #[test]
+    fn the_last_attempt_is_made_at_the_maximum_age_and_none_after_it() {
+        let delays = [Duration::from_secs(100)];
+        let schedule = Schedule { max_age: Duration::from_secs(110), ..schedule(&delays, 0.2) };
+        let mut dice = Dice::seeded(3);
+        let mut verdict = |age, retry_after: Option<u64>| {
+            let retry_after = retry_after.map(Duration::from_secs);
+            let tried = Tried { retry_after, age: Duration::from_secs(age), ..tried(1, Answer::Status(503)) };
+            schedule.verdict(tried, NOW, &mut dice)
+        };
+        for _ in 0..100 {
+            // 100 s and up to a fifth more would be too late; without the jitter it is not.
+            let Verdict::RetryAt(due) = verdict(5, None) else { panic!("it is young") };
+            assert!(due <= NOW.plus(Duration::from_secs(105)), "{due:?}");
+        }
+        assert_eq!(verdict(50, Some(3600)), Verdict::RetryAt(NOW.plus(Duration::from_secs(60))));
+        assert_eq!(verdict(110, None), Verdict::Dead(DeadReason::TooOld));
+        assert_eq!(verdict(111, Some(1)), Verdict::Dead(DeadReason::TooOld));
     }
 
     #[test]
@@ -175,13 +270,14 @@ mod tests {
             let delays: Vec<_> = delays.into_iter().map(Duration::from_millis).collect();
             let asked = asked.map(Duration::from_secs);
             let mut dice = Dice::seeded(seed);
-            let verdict = schedule(&delays, jitter).verdict(attempt, Answer::Timeout, asked, NOW, &mut dice);
+            let tried = Tried { retry_after: asked, ..tried(attempt, Answer::Timeout) };
+            let verdict = schedule(&delays, jitter).verdict(tried, NOW, &mut dice);
             match delays.get(usize::from(attempt) - 1) {
-                None => prop_assert_eq!(verdict, Verdict::Dead(DeadReason::AttemptsExhausted)),
+                None => prop_assert_eq!(verdict, Verdict::Dead(DeadReason::Unreachable)),
                 Some(delay) => {
                     let Verdict::RetryAt(due) = verdict else { panic!("{verdict:?}") };
                     let wait = due.since(NOW).as_secs_f64();
-                    let asked = asked.unwrap_or_default().min(MAX_RETRY_AFTER).as_secs_f64();
+                    let asked = asked.unwrap_or_default().as_secs_f64();
                     let delay = delay.as_secs_f64();
                     prop_assert!(wait + 0.001 >= (delay * (1.0 - jitter)).max(asked));
                     prop_assert!(wait <= (delay * (1.0 + jitter)).max(asked) + 0.001);

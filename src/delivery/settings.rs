@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::request::{RequestTemplate, Unsendable, added_header, signing_key};
+use super::retry::RetryOn;
 use crate::buffer::MaxPending;
 use crate::headers::HOP_BY_HOP;
 use crate::secret::Secret;
-use crate::units::Invalid;
+use crate::units::{Invalid, Rate};
 
 /// Where a destination listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,15 @@ pub enum HostRule {
     Keep,
     /// The destination's own.
     Destination,
+}
+
+/// What a 410 means beside the end of its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnGone {
+    /// Nothing: the event is dead, the next one is tried.
+    Dead,
+    /// The destination is paused, until somebody resumes it.
+    Pause,
 }
 
 /// The value of a header added to each delivery.
@@ -81,6 +91,22 @@ pub struct DestinationOptions {
     pub max_pending: MaxPending,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
+    /// Most requests as they leave; none where it is as fast as the destination answers.
+    pub rate: Option<Rate>,
+    /// How many of them may leave at once: never more than rate + burst − 1 in any second.
+    pub burst: u32,
+    /// Which answers are worth another attempt.
+    pub retry_on: RetryOn,
+    /// How old an event may become, counted while its lane was open.
+    pub max_age: Duration,
+    /// Failures in a row, of different events, that trip the breaker.
+    pub breaker_failures: u32,
+    /// How long a tripped breaker waits before each probe.
+    pub probe_after: Duration,
+    /// What a 410 means.
+    pub on_gone: OnGone,
+    /// Names it had before: what is pending under them is delivered here.
+    pub formerly: Vec<Arc<str>>,
 }
 
 impl DestinationOptions {
@@ -102,6 +128,14 @@ impl DestinationOptions {
             retry_jitter: 0.2,
             max_pending: MaxPending::default(),
             keepalive: seconds(4),
+            rate: None,
+            burst: 1,
+            retry_on: RetryOn::Any,
+            max_age: seconds(72 * 3600),
+            breaker_failures: 10,
+            probe_after: seconds(30),
+            on_gone: OnGone::Dead,
+            formerly: Vec::new(),
         }
     }
 }
@@ -165,6 +199,26 @@ fn check_numbers(options: &DestinationOptions) -> Vec<Invalid> {
     }
     if options.retry_delays.len() > 100 {
         invalid.push(Invalid::new("retry.delays", "at most 100 waits", ""));
+    }
+    if options.burst == 0 {
+        invalid.push(Invalid::new("burst", "a burst of 0 lets nothing through", "write 1 or more"));
+    }
+    if options.max_age.is_zero() {
+        invalid.push(Invalid::new(
+            "max_age",
+            "an event of any age would be too old",
+            "write a duration like \"72h\"",
+        ));
+    }
+    if options.breaker_failures == 0 {
+        invalid.push(Invalid::new("breaker.failures", "no failure at all would pause it", "write 1 or more"));
+    }
+    if options.probe_after.is_zero() {
+        invalid.push(Invalid::new(
+            "breaker.probe_after",
+            "a probe at once is no pause",
+            "write a duration like \"30s\"",
+        ));
     }
     invalid
 }

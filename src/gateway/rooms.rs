@@ -83,7 +83,8 @@ impl Rooms {
             Arc::clone(&metrics),
             log.clone(),
             clock.clone(),
-        ));
+            Some(state_dir.path()),
+        )?);
         let (confirm, confirmations) = mpsc::channel(CONFIRMATIONS);
         let parts = Parts {
             clock: clock.clone(),

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use super::reload::Reloader;
 use super::rooms::Rooms;
-use crate::admin::{AdminView, GatewayView, RejectedDesk, RouteAction, RouteView, SecretView};
+use crate::admin::{
+    AdminView, GatewayView, Operated, Operation, RejectedDesk, RouteAction, RouteView, SecretView,
+};
 use crate::clock::Millis;
 use crate::config::Catalog;
+use crate::delivery::{Destinations, UnknownDestination};
 use crate::ingress::{self, NotReleased, RouteConflict};
 use crate::verify::Provider;
 
@@ -33,6 +36,10 @@ pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminV
             last_reload: reloader.last(),
         })
     };
+    let operate = {
+        let destinations = Arc::clone(&rooms.destinations);
+        Box::new(move |name: &str, what| operate(&destinations, name, what).ok())
+    };
     // The admin thread has a runtime of its own; the reload runs on the gateway's.
     let runtime = tokio::runtime::Handle::current();
     let reload = {
@@ -55,6 +62,7 @@ pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminV
         readiness: Arc::clone(&rooms.readiness),
         routes,
         destinations,
+        operate,
         gateway,
         rejected,
         reload,
@@ -82,6 +90,14 @@ fn rejected(rooms: &Arc<Rooms>) -> RejectedDesk {
 fn providers() -> Vec<Arc<Provider>> {
     let catalog = Catalog::shipped();
     catalog.names().filter_map(|name| catalog.get(name)).map(Arc::clone).collect()
+}
+
+fn operate(destinations: &Destinations, name: &str, what: Operation) -> Result<Operated, UnknownDestination> {
+    Ok(match what {
+        Operation::Pause(time) => Operated::Paused(destinations.pause(name, time)?),
+        Operation::Resume => Operated::Resumed(destinations.resume(name)?),
+        Operation::Retry => destinations.hasten(name)?.map_or(Operated::IsPaused, Operated::Retried),
+    })
 }
 
 fn routes(rooms: &Rooms, reloader: &Reloader) -> Vec<RouteView> {

@@ -15,5 +15,5 @@ pub use logging::{Logging, count_panics};
 pub use metrics::{
     DestinationGauges, DestinationMetrics, Gauges, MAX_EVENT_TYPES, Metrics, RouteMetrics, SecretMetrics,
 };
-pub use outcome::{AttemptResult, RequestOutcome};
+pub use outcome::{Alert, AttemptResult, RequestOutcome};
 pub use settings::{LogFormat, LogLevel, LogOptions};

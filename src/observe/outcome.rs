@@ -125,11 +125,39 @@ pub enum AttemptResult {
     Retry,
     /// That was the last.
     Dead,
+    /// It was a probe of a destination that is down, and failed: it counts as no attempt.
+    Probe,
+}
+
+/// What somebody should know of a destination: the `alert` label of `hooklatch_alerts_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Alert {
+    /// Its breaker tripped.
+    BreakerOpen,
+    /// It answered 410 and is paused.
+    PausedAsGone,
+    /// The first of its events is a dead letter.
+    FirstDead,
+}
+
+impl Alert {
+    /// Every alert.
+    pub const ALL: [Self; 3] = [Self::BreakerOpen, Self::PausedAsGone, Self::FirstDead];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BreakerOpen => "breaker_open",
+            Self::PausedAsGone => "paused_as_gone",
+            Self::FirstDead => "first_dead",
+        }
+    }
 }
 
 impl AttemptResult {
     /// Every result, in the order of its number.
-    pub const ALL: [Self; 3] = [Self::Delivered, Self::Retry, Self::Dead];
+    pub const ALL: [Self; 4] = [Self::Delivered, Self::Retry, Self::Dead, Self::Probe];
 
     /// The word of the contract.
     #[must_use]
@@ -138,6 +166,7 @@ impl AttemptResult {
             Self::Delivered => "delivered",
             Self::Retry => "retry",
             Self::Dead => "dead",
+            Self::Probe => "probe",
         }
     }
 }

@@ -11,6 +11,7 @@
 mod cli;
 mod config_golden;
 mod dead_letters;
+mod destinations;
 mod durability;
 mod events;
 mod forwarding;

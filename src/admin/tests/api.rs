@@ -263,13 +263,137 @@ fn methods_and_paths_that_there_are_not() {
 #[test]
 fn what_comes_later_says_so() {
     let house = house();
-    for path in
-        ["destinations/app/pause", "destinations/app/drain", "routes/github/test", "destinations/app/test"]
-    {
+    for path in ["routes/github/test", "destinations/app/test"] {
         house.post(&format!("/api/v1/{path}"), "").is_refused(501, "not_yet_supported");
     }
-    house.get("/api/v1/events?status=orphaned").is_refused(501, "not_yet_supported");
-    house.post("/api/v1/dead/replay", "{\"rate\":\"5/s\"}").is_refused(501, "not_yet_supported");
+}
+
+#[test]
+fn a_destination_is_paused_resumed_and_told_to_try_again() {
+    let house = house();
+    let at = |seconds| NOW.plus(Duration::from_secs(seconds)).rfc3339();
+    let paused = house.post("/api/v1/destinations/app/pause", "{\"for\":\"10m\"}").json();
+    assert_eq!(
+        paused,
+        json!({"name": "app", "paused": {"by": "operator", "since": at(0), "until": at(600)}})
+    );
+    assert_eq!(house.post("/api/v1/destinations/app/pause", "").json()["paused"]["until"], Value::Null);
+    assert_eq!(
+        house.post("/api/v1/destinations/app/resume", "").json(),
+        json!({"name": "app", "was_paused": true})
+    );
+    for verb in ["retry", "drain"] {
+        assert_eq!(
+            house.post(&format!("/api/v1/destinations/app/{verb}"), "").json(),
+            json!({"name": "app", "pending": 7, "asked_at": at(0)})
+        );
+    }
+    use Operation::{Pause, Resume, Retry};
+    assert_eq!(
+        *house.operations.lock(),
+        [Pause(Some(Duration::from_secs(600))), Pause(None), Resume, Retry, Retry]
+    );
+    house.post("/api/v1/destinations/bap/pause", "").is_refused(404, "not_found");
+    for body in ["{\"for\":\"soon\"}", "{\"for\":\"0s\"}", "{\"for\":5}", "{\"four\":\"5m\"}"] {
+        house.post("/api/v1/destinations/app/pause", body).is_refused(400, "validation_failed");
+    }
+    house.post("/api/v1/destinations/app/resume", "{\"for\":\"5m\"}").is_refused(400, "validation_failed");
+    house.post("/api/v1/destinations/app/pause", "[]").is_refused(400, "malformed_request");
+    house.get("/api/v1/destinations/app/pause").is_refused(405, "method_not_allowed");
+    assert_eq!(house.operations.lock().len(), 5, "what is refused is not done");
+}
+
+#[test]
+fn a_destination_that_is_down_says_when_it_is_asked_again() {
+    let house = house();
+    let shown = house.get("/api/v1/destinations").json()["destinations"][0].clone();
+    assert_eq!(
+        (&shown["state"], &shown["probe_at"]),
+        (&json!("down"), &json!(NOW.plus(Duration::from_secs(9)).rfc3339()))
+    );
+    assert_eq!(
+        (&shown["rate"], &shown["burst"], &shown["formerly"]),
+        (&json!("100/s"), &json!(5), &json!(["old"]))
+    );
+    let metrics = house.get("/metrics").body;
+    assert!(metrics.contains("hooklatch_breaker_open{destination=\"app\"} 1"), "{metrics}");
+    assert!(metrics.contains("hooklatch_destination_paused{destination=\"app\"} 0"), "{metrics}");
+}
+
+#[test]
+fn a_replay_at_a_rate_goes_on_by_itself() {
+    let house = house();
+    for number in 0..6 {
+        house.keep(event(number), &["app"]);
+        house.settle("app", GONE, 410);
+    }
+    let dry = house.post("/api/v1/dead/replay", "{\"rate\":\"20/s\",\"dry_run\":true}").json();
+    assert_eq!(dry, json!({"replayed": 6, "dry_run": true}));
+    let began = tokio::time::Instant::now();
+    let started = house.post("/api/v1/dead/replay", "{\"rate\":\"20/s\"}").json();
+    assert_eq!(started, json!({"started": 6, "rate": "20/s", "dry_run": false}));
+    let replays = house.get("/api/v1/status").json()["replays"].clone();
+    assert_eq!((&replays[0]["matching"], &replays[0]["rate"]), (&json!(6), &json!("20/s")), "{replays}");
+    while house.buffer.stats().dead_events > 0 {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
+    assert_eq!(house.buffer.lane("app").depth().0, 6);
+    while house.get("/api/v1/status").json()["replays"] != json!([]) {
+        assert!(began.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn what_waits_for_a_destination_that_is_gone_is_orphaned() {
+    let house = house();
+    house.keep(event(1), &["app"]);
+    let orphan = house.keep(event(2), &["app", "old"]);
+    let events = house.get("/api/v1/events?status=orphaned").json()["events"].clone();
+    assert_eq!(events.as_array().map(Vec::len), Some(1), "{events}");
+    assert_eq!(events[0]["id"], orphan.to_string());
+    let words: Vec<_> = [0, 1].map(|place| events[0]["destinations"][place]["status"].clone()).into();
+    assert_eq!(words, ["pending", "orphaned"]);
+    assert_eq!(house.get("/api/v1/events?status=pending").json()["events"].as_array().map(Vec::len), Some(2));
+    let none = house.get("/api/v1/events?status=orphaned&destination=app").json();
+    assert_eq!(none["events"], json!([]));
+    assert!(house.get("/metrics").body.contains("hooklatch_orphaned_events{destination=\"old\"} 1"));
+}
+
+#[test]
+fn what_was_delivered_is_replayed_by_filter_and_where_it_was_asked_for() {
+    let house = house();
+    house.keep(event(1), &["app", "billing"]);
+    house.settle("app", Settled::Delivered, 200);
+    house.settle("billing", Settled::Delivered, 200);
+    house.post("/api/v1/events/replay", "").is_refused(400, "validation_failed");
+    house
+        .post("/api/v1/events/replay", "{\"status\":\"pending\",\"route\":\"github\"}")
+        .is_refused(400, "validation_failed");
+    let dry = house.post("/api/v1/events/replay", "{\"destination\":\"app\",\"dry_run\":true}").json();
+    assert_eq!(dry, json!({"replayed": 1, "dry_run": true}));
+    assert_eq!(house.post("/api/v1/events/replay", "{\"destination\":\"app\"}").json()["replayed"], 1);
+    assert_eq!((house.buffer.lane("app").depth().0, house.buffer.lane("billing").depth().0), (1, 0));
+    assert_eq!(house.post("/api/v1/events/replay", "{\"route\":\"none\"}").json()["replayed"], 0);
+    assert_eq!(
+        house.post("/api/v1/events/replay", "{\"route\":\"github\",\"status\":\"delivered\"}").json()["replayed"],
+        1
+    );
+    assert_eq!(house.buffer.lane("billing").depth().0, 1);
+}
+
+#[test]
+fn a_replay_at_a_rate_is_one_of_a_few() {
+    let house = house();
+    for number in 0..20 {
+        house.keep(event(number), &["app"]);
+        house.settle("app", GONE, 410);
+    }
+    for _ in 0..4 {
+        assert_eq!(house.post("/api/v1/dead/replay", "{\"rate\":\"1/h\"}").json()["rate"], "1/h");
+    }
+    house.post("/api/v1/dead/replay", "{\"rate\":\"1/h\"}").is_refused(503, "busy");
 }
 
 #[test]

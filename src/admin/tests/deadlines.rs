@@ -21,6 +21,7 @@ fn desk() -> Arc<Desk> {
         listen_host: String::new(),
         request_ids: EventIds::starting_at(0),
         beside: Beside::new(),
+        replays: Default::default(),
     })
 }
 

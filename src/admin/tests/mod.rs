@@ -20,7 +20,7 @@ use super::*;
 use crate::buffer::{Buffer, BufferOptions, BufferSettings, KeepError, MaxPending, Settled};
 use crate::clock::{Clock, Millis};
 use crate::dedupe::{Dedupe, DedupeOptions, DedupeSettings};
-use crate::delivery::DestinationHealth;
+use crate::delivery::{DestinationHealth, LaneState, Pause, PausedBy};
 use crate::event::{Ack, Answer, Attempt, Event, EventId, Proto};
 use crate::headers::Headers;
 use crate::ingress::NotReleased;
@@ -55,6 +55,8 @@ struct Rooms {
     reload: Arc<Mutex<Result<String, String>>>,
     /// Set: a reload never ends.
     stuck: Arc<AtomicBool>,
+    /// What was done with destinations.
+    operations: Arc<Mutex<Vec<Operation>>>,
 }
 
 fn house() -> House {
@@ -85,6 +87,8 @@ fn rooms(buffer: BufferOptions) -> (AdminView, Rooms) {
     let reloads = Arc::clone(&reload);
     let stuck = Arc::new(AtomicBool::new(false));
     let hang = Arc::clone(&stuck);
+    let operations = Arc::<Mutex<Vec<Operation>>>::default();
+    let operated = Arc::clone(&operations);
     let view = AdminView {
         buffer: buffer.clone(),
         dedupe: Dedupe::new(&DedupeSettings::new(DedupeOptions::default()).unwrap(), clock.clone(), [0; 16]),
@@ -94,6 +98,19 @@ fn rooms(buffer: BufferOptions) -> (AdminView, Rooms) {
         readiness: Arc::clone(&readiness),
         routes: Box::new(|| vec![github(), proxy()]),
         destinations: Box::new(|| vec![app()]),
+        operate: Box::new(move |name, what| {
+            (name == "app").then(|| {
+                operated.lock().push(what);
+                match what {
+                    Operation::Pause(time) => {
+                        let until = time.map(|time| NOW.plus(time));
+                        Operated::Paused(Pause { by: PausedBy::Operator, since: NOW, until })
+                    }
+                    Operation::Resume => Operated::Resumed(true),
+                    Operation::Retry => Operated::Retried(7),
+                }
+            })
+        }),
         gateway: Box::new(|| GatewayView {
             listeners: vec!["127.0.0.1:8080".to_owned()],
             config_path: "conf/hooklatch.toml".to_owned(),
@@ -113,7 +130,7 @@ fn rooms(buffer: BufferOptions) -> (AdminView, Rooms) {
             Box::pin(std::future::ready(result))
         }),
     };
-    (view, Rooms { buffer, metrics, readiness, clock, reload, stuck })
+    (view, Rooms { buffer, metrics, readiness, clock, reload, stuck, operations })
 }
 
 fn github() -> RouteView {
@@ -181,6 +198,10 @@ fn app() -> DestinationHealth {
         last_success: Some(NOW),
         last_failure: None,
         failures_in_a_row: 3,
+        state: LaneState::Tripped { probe_at: Some(NOW.plus(Duration::from_secs(9))) },
+        paused: None,
+        rate: Some(("100/s".parse().unwrap(), 5)),
+        formerly: vec!["old".into()],
     }
 }
 

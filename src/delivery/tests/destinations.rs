@@ -10,7 +10,7 @@ use crate::buffer::{Buffer, Status};
 use crate::clock::Clock;
 use crate::delivery::settings::{DestinationOptions, DestinationSettings, Endpoint};
 use crate::delivery::{Destinations, Undelivered};
-use crate::event::{Ack, Answer, EventId};
+use crate::event::{Ack, Answer, Event, EventId};
 use crate::net::Resolver;
 use crate::observe::{EventLog, Metrics};
 
@@ -24,9 +24,10 @@ struct House {
 
 fn house() -> House {
     let clock = Clock::system();
-    let buffer = super::lane::buffer(&clock);
+    let buffer = super::rig::buffer(&clock);
     let (metrics, log) = (Metrics::new(), EventLog::off());
-    let destinations = Destinations::new(buffer.clone(), Resolver::system(), metrics, log, clock);
+    let destinations =
+        Destinations::new(buffer.clone(), Resolver::system(), metrics, log, clock, None).unwrap();
     House { buffer, destinations: Arc::new(destinations) }
 }
 
@@ -43,7 +44,8 @@ fn settings(
 
 impl House {
     async fn keep(&self, name: &str, body: &str) -> EventId {
-        self.buffer.keep(event(body.to_owned()), &[self.buffer.lane(name)], None, Ack::Memory).await.unwrap()
+        let event = Event { received_at: Clock::system().now(), ..event(body.to_owned()) };
+        self.buffer.keep(event, &[self.buffer.lane(name)], None, Ack::Memory).await.unwrap()
     }
 
     fn status(&self, id: EventId) -> Status {

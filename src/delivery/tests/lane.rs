@@ -1,133 +1,15 @@
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::double::{Act, Double, answer};
 use super::request::event;
-use crate::buffer::{Buffer, BufferOptions, BufferSettings, DeadReason, DestinationView, Lane, Status};
-use crate::clock::{Clock, Millis};
-use crate::delivery::attempt::Work;
-use crate::delivery::client::HttpClient;
+use super::rig::{MS, NOW, Rig, SECONDS, ok};
+use crate::buffer::{DeadReason, Status};
 use crate::delivery::connector::Connector;
-use crate::delivery::lane::{Control, Health, LaneTask, Tools};
-use crate::delivery::settings::{DestinationOptions, DestinationSettings, Endpoint};
-use crate::event::{Ack, Answer, Event, EventId, Outcome};
+use crate::event::{Answer, Event, Outcome};
 use crate::headers::Headers;
-use crate::observe::{EventLog, Metrics};
-
-pub const NOW: Millis = Millis(1_768_473_000_000);
-const SECONDS: fn(u64) -> Duration = Duration::from_secs;
-const MS: fn(u64) -> Duration = Duration::from_millis;
-
-/// One lane in front of a double, over pipes, so that time can be paused.
-struct Rig {
-    buffer: Buffer,
-    lane: Lane,
-    clock: Clock,
-    app: Double,
-    control: watch::Sender<Control>,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    log: Arc<Mutex<Vec<u8>>>,
-    events: EventLog,
-    task: JoinHandle<()>,
-}
-
-#[derive(Clone)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-pub fn buffer(clock: &Clock) -> Buffer {
-    Buffer::memory(&BufferSettings::new(BufferOptions::memory()).unwrap(), clock.clone())
-}
-
-impl Rig {
-    fn new(app: Double, change: impl FnOnce(&mut DestinationOptions)) -> Self {
-        let (pipes, ends) = mpsc::unbounded_channel();
-        app.pipes(ends);
-        Self::over(Connector::memory(pipes), app, change)
-    }
-
-    fn over(connector: Connector, app: Double, change: impl FnOnce(&mut DestinationOptions)) -> Self {
-        let endpoint = Endpoint::Http { host: "app".to_owned(), port: 80 };
-        let mut options = DestinationOptions::new(Arc::from("app"), endpoint);
-        options.retry_jitter = 0.0;
-        change(&mut options);
-        let settings = DestinationSettings::new(options).unwrap();
-        let clock = Clock::manual(NOW);
-        let buffer = buffer(&clock);
-        buffer.set_destinations(&[(settings.name.clone(), settings.max_pending)]);
-        let lane = buffer.lane("app");
-        let client = HttpClient::new(connector, settings.keepalive, settings.concurrency as usize);
-        let work = Arc::new(Work { settings, client });
-        let (control, listener) = watch::channel(Control { work, taking: true, until: None });
-        let (metrics, log, health) = (Metrics::new(), Arc::default(), Arc::<Health>::default());
-        let events = EventLog::to(Box::new(Kept(Arc::clone(&log))), true, metrics.clone());
-        let tools = Tools {
-            clock: clock.clone(),
-            log: events.clone(),
-            metrics: metrics.clone(),
-            destination: metrics.destination("app"),
-            health: health.clone(),
-        };
-        let task = tokio::spawn(LaneTask::new(lane.clone(), listener, tools).run());
-        Self { buffer, lane, clock, app, control, health, metrics, log, events, task }
-    }
-
-    /// Lets wall time run along with (paused) tokio time, in steps of `step`.
-    fn ticking(self, step: Duration) -> Self {
-        let clock = self.clock.clone();
-        tokio::spawn(async move {
-            loop {
-                sleep(step).await;
-                clock.advance(step);
-            }
-        });
-        self
-    }
-
-    async fn keep(&self, body: &str) -> EventId {
-        self.keep_event(event(body.to_owned())).await
-    }
-
-    async fn keep_event(&self, event: Event) -> EventId {
-        let event = Event { received_at: self.clock.now(), ..event };
-        self.buffer.keep(event, std::slice::from_ref(&self.lane), None, Ack::Memory).await.unwrap()
-    }
-
-    fn view(&self, id: EventId) -> DestinationView {
-        self.buffer.find(id).unwrap().destinations.remove(0)
-    }
-
-    fn bodies(&self) -> Vec<String> {
-        self.app.seen.lock().iter().map(|s| String::from_utf8(s.body.clone()).unwrap()).collect()
-    }
-
-    /// When each request came, in milliseconds after the first.
-    fn moments(&self) -> Vec<u64> {
-        let seen = self.app.seen.lock();
-        seen.iter().map(|s| s.at.duration_since(seen[0].at).as_millis() as u64).collect()
-    }
-}
-
-fn ok() -> Act {
-    Act::Answer(answer(200, "", ""))
-}
 
 #[tokio::test(start_paused = true)]
 async fn events_go_out_in_order_of_arrival() {
@@ -148,12 +30,12 @@ async fn no_more_requests_are_in_flight_than_allowed() {
         rig.keep(&n.to_string()).await;
     }
     sleep(MS(50)).await;
-    assert_eq!(rig.health.in_flight.load(Ordering::Relaxed), 3);
+    assert_eq!(rig.health.in_flight(), 3);
     sleep(SECONDS(5)).await;
     assert_eq!(rig.app.count(), 31);
     assert_eq!(rig.app.busiest.load(Ordering::SeqCst), 3);
     assert_eq!(rig.moments().last(), Some(&1000), "the slots were kept full");
-    assert_eq!(rig.health.in_flight.load(Ordering::Relaxed), 0);
+    assert_eq!(rig.health.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,11 +214,6 @@ async fn a_clock_that_jumps_is_noticed_within_half_a_minute() {
     assert_eq!(rig.app.count(), 2);
 }
 
-async fn express(rig: &Rig, body: &str) -> tokio::sync::oneshot::Receiver<Outcome> {
-    let event = event(body.to_owned());
-    rig.buffer.pass(event, std::slice::from_ref(&rig.lane)).unwrap().1.remove(0)
-}
-
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_the_app_goes_first_and_gets_its_answer() {
     let app = Double::always(Act::Late(
@@ -352,7 +229,7 @@ async fn whoever_waits_for_the_app_goes_first_and_gets_its_answer() {
         rig.keep(&n.to_string()).await;
     }
     sleep(MS(15)).await;
-    let waiting = express(&rig, "now").await;
+    let waiting = rig.express("now").await;
     let Ok(Outcome::Delivered { reply }) = waiting.await else { panic!("not delivered") };
     assert_eq!((reply.status, reply.body.as_ref()), (201, &b"<Response/>"[..]));
     assert_eq!(reply.headers, Headers::from_pairs([("x-app", "yes"), ("content-type", "text/xml")]));
@@ -375,15 +252,11 @@ async fn whoever_waits_learns_of_the_failure_of_its_one_attempt() {
         Ok(Outcome::Failed { answer, reply }) => (answer, reply.map(|reply| reply.body)),
         other => panic!("{other:?}"),
     };
-    let (answer, reply) = failed(express(&rig, "").await.await);
+    let (answer, reply) = failed(rig.express("").await.await);
     assert_eq!((answer, reply.as_deref()), (Some(Answer::Status(422)), Some(&b"no"[..])));
-    assert_eq!(failed(express(&rig, "").await.await), (Some(Answer::Timeout), None));
-    assert_eq!(
-        failed(express(&rig, "").await.await),
-        (Some(Answer::Connect), None),
-        "half an answer is none"
-    );
-    assert_eq!(failed(express(&rig, "").await.await), (Some(Answer::Connect), None));
+    assert_eq!(failed(rig.express("").await.await), (Some(Answer::Timeout), None));
+    assert_eq!(failed(rig.express("").await.await), (Some(Answer::Connect), None), "half an answer is none");
+    assert_eq!(failed(rig.express("").await.await), (Some(Answer::Connect), None));
     sleep(SECONDS(3600)).await;
     assert_eq!(rig.app.count(), 4, "one attempt each");
 }
@@ -393,8 +266,8 @@ async fn a_sender_that_hung_up_before_its_turn_is_not_delivered_for() {
     let rig = Rig::new(Double::always(Act::Late(MS(100), answer(200, "", ""))), |o| o.concurrency = 1);
     rig.keep("first").await;
     sleep(MS(10)).await;
-    drop(express(&rig, "gone").await);
-    let waiting = express(&rig, "waiting").await;
+    drop(rig.express("gone").await);
+    let waiting = rig.express("waiting").await;
     assert!(matches!(waiting.await, Ok(Outcome::Delivered { .. })));
     assert_eq!(rig.bodies(), ["first", "waiting"]);
 }
@@ -403,7 +276,7 @@ async fn a_sender_that_hung_up_before_its_turn_is_not_delivered_for() {
 async fn an_answer_for_a_sender_is_cut_at_one_mib() {
     let long = "x".repeat((1 << 20) + 1);
     let rig = Rig::new(Double::always(Act::Answer(answer(200, "", &long))), |_| {});
-    let Ok(Outcome::Delivered { reply }) = express(&rig, "").await.await else { panic!("not delivered") };
+    let Ok(Outcome::Delivered { reply }) = rig.express("").await.await else { panic!("not delivered") };
     assert_eq!(reply.body.len(), 1 << 20);
     assert!(rig.metrics.encode().contains("hooklatch_limit_hits_total{limit=\"answer_bytes\"} 1"));
 }
@@ -422,7 +295,7 @@ async fn a_panic_in_an_attempt_defers_its_event_and_harms_no_other() {
     assert_eq!(rig.view(lucky).status, Status::Delivered);
     sleep(SECONDS(2)).await;
     assert_eq!(rig.view(unlucky).status, Status::Delivered);
-    assert_eq!(rig.health.in_flight.load(Ordering::Relaxed), 0);
+    assert_eq!(rig.health.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -432,7 +305,7 @@ async fn what_cannot_be_sent_dies_at_once_and_is_kept_for_reading() {
     let id = rig.keep_event(control).await;
     sleep(SECONDS(1)).await;
     let view = rig.view(id);
-    assert_eq!(view.status, Status::Dead(DeadReason::AttemptsExhausted));
+    assert_eq!(view.status, Status::Dead(DeadReason::Internal));
     assert_eq!((view.attempts.len(), view.attempts[0].answer), (1, Answer::Internal));
     assert_eq!(rig.app.count(), 0);
 }
@@ -464,7 +337,7 @@ async fn what_is_in_flight_at_the_deadline_is_put_back() {
     for n in 0..5 {
         rig.keep(&n.to_string()).await;
     }
-    let waiting = express(&rig, "waiting").await;
+    let waiting = rig.express("waiting").await;
     sleep(MS(50)).await;
     let began = Instant::now();
     rig.control.send_modify(|control| control.until = Some(began + SECONDS(3)));
@@ -493,10 +366,10 @@ async fn each_attempt_leaves_its_mark_in_metrics_log_and_health() {
     let rig = Rig::new(app, |_| {}).ticking(MS(10));
     let id = rig.keep("x").await;
     sleep(MS(500)).await;
-    assert_eq!(rig.health.failures_in_a_row.load(Ordering::Relaxed), 1);
+    assert_eq!(rig.health.failures_in_a_row(), 1);
     sleep(SECONDS(2)).await;
-    assert_eq!(rig.health.failures_in_a_row.load(Ordering::Relaxed), 0);
-    assert!(rig.health.last_success.load(Ordering::Relaxed) >= NOW.0 + 1000);
+    assert_eq!(rig.health.failures_in_a_row(), 0);
+    assert!(rig.health.last_success().unwrap() >= NOW.plus(SECONDS(1)));
     let metrics = rig.metrics.encode();
     for (result, status) in [("retry", "5xx"), ("delivered", "2xx")] {
         let line = metrics.lines().find(|line| {

@@ -4,4 +4,8 @@ mod client;
 mod destinations;
 mod double;
 mod lane;
+mod outage;
+mod pace;
 mod request;
+mod rig;
+mod scheduler;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
 
-use super::super::AttemptResult;
+use super::super::{Alert, AttemptResult};
 use super::{counters, histograms};
 use crate::event::Answer;
 
@@ -39,6 +39,7 @@ pub(super) struct Families {
     first_attempts: IntCounterVec,
     deliveries: HistogramVec,
     ages: HistogramVec,
+    alerts: IntCounterVec,
 }
 
 impl Families {
@@ -70,6 +71,12 @@ impl Families {
                 "destination",
                 &DELIVERY_BUCKETS,
             )?,
+            alerts: counters(
+                r,
+                "hooklatch_alerts_total",
+                "Times that something happened to a destination which somebody should know of.",
+                &["destination", "alert"],
+            )?,
         })
     }
 }
@@ -97,6 +104,10 @@ impl fmt::Debug for DestinationMetrics {
 
 impl DestinationMetrics {
     pub(super) fn new(name: &str, families: &Families) -> Self {
+        // At 0 from the start: the first increase of a counter that nobody saw before is no increase.
+        for alert in Alert::ALL {
+            families.alerts.with_label_values(&[name, alert.as_str()]);
+        }
         let handles = Handles {
             name: name.to_owned(),
             attempts: Default::default(),
@@ -123,6 +134,11 @@ impl DestinationMetrics {
             let delivered = result == AttemptResult::Delivered;
             if delivered { &handles.first_delivered } else { &handles.first_failed }.inc();
         }
+    }
+
+    /// Somebody should know of this.
+    pub fn alert(&self, alert: Alert) {
+        self.0.families.alerts.with_label_values(&[&self.0.name, alert.as_str()]).inc();
     }
 
     /// An event was delivered so long after it came; `age` counts from the event's own time, where known.

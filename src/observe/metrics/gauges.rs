@@ -32,6 +32,12 @@ pub struct DestinationGauges {
     pub dead: u64,
     /// Age of the oldest pending event in whole seconds; 0 where none is pending.
     pub oldest_seconds: u64,
+    /// Pending events of a destination that is no longer configured.
+    pub orphaned: u64,
+    /// Its breaker tripped: it is taken for down.
+    pub breaker_open: bool,
+    /// It is paused.
+    pub paused: bool,
 }
 
 pub(super) struct Families {
@@ -42,6 +48,9 @@ pub(super) struct Families {
     bytes: IntGaugeVec,
     dead: IntGaugeVec,
     oldest: IntGaugeVec,
+    orphaned: IntGaugeVec,
+    breaker: IntGaugeVec,
+    paused: IntGaugeVec,
 }
 
 impl Families {
@@ -74,6 +83,24 @@ impl Families {
                 "Age of the oldest event that is not yet delivered.",
                 by_destination,
             )?,
+            orphaned: gauge_family(
+                r,
+                "hooklatch_orphaned_events",
+                "Events that wait for a destination which is no longer configured.",
+                by_destination,
+            )?,
+            breaker: gauge_family(
+                r,
+                "hooklatch_breaker_open",
+                "1 while the destination is taken for down and its events wait.",
+                by_destination,
+            )?,
+            paused: gauge_family(
+                r,
+                "hooklatch_destination_paused",
+                "1 while the destination is paused, by hand or by a 410.",
+                by_destination,
+            )?,
         })
     }
 
@@ -83,15 +110,25 @@ impl Families {
         self.dedupe_ids.set(signed(now.dedupe_ids));
         self.dedupe_evicted.inc_by(now.dedupe_evicted.saturating_sub(self.dedupe_evicted.get()));
         self.dead_bytes.set(signed(now.dead_bytes));
-        for family in [&self.events, &self.bytes, &self.dead, &self.oldest] {
-            family.reset();
-        }
+        let families = [
+            &self.events,
+            &self.bytes,
+            &self.dead,
+            &self.oldest,
+            &self.orphaned,
+            &self.breaker,
+            &self.paused,
+        ];
+        families.into_iter().for_each(IntGaugeVec::reset);
         for lane in &now.destinations {
             for (family, value) in [
                 (&self.events, lane.events),
                 (&self.bytes, lane.bytes),
                 (&self.dead, lane.dead),
                 (&self.oldest, lane.oldest_seconds),
+                (&self.orphaned, lane.orphaned),
+                (&self.breaker, u64::from(lane.breaker_open)),
+                (&self.paused, u64::from(lane.paused)),
             ] {
                 family.with_label_values(&[&*lane.name]).set(signed(value));
             }

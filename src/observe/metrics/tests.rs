@@ -57,6 +57,9 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
             bytes: 15,
             dead: 16,
             oldest_seconds: 17,
+            orphaned: 18,
+            breaker_open: true,
+            paused: false,
         }],
     });
     for line in [
@@ -120,8 +123,16 @@ fn the_same_name_goes_on_counting() {
 #[test]
 fn a_destination_that_is_gone_leaves_no_gauge_behind() {
     let metrics = Metrics::new();
-    let lane =
-        |name: &str| DestinationGauges { name: name.into(), events: 1, bytes: 1, dead: 1, oldest_seconds: 1 };
+    let lane = |name: &str| DestinationGauges {
+        name: name.into(),
+        events: 1,
+        bytes: 1,
+        dead: 1,
+        oldest_seconds: 1,
+        orphaned: 0,
+        breaker_open: false,
+        paused: false,
+    };
     let both = Gauges { destinations: vec![lane("a"), lane("b")], dedupe_evicted: 5, ..Gauges::default() };
     assert!(metrics.encode_with(&both).contains(r#"hooklatch_dead_events{destination="b"} 1"#));
     let one = Gauges { destinations: vec![lane("a")], dedupe_evicted: 7, ..Gauges::default() };

@@ -86,7 +86,7 @@ fn an_app_that_is_down_is_asked_now_and_then_and_gets_everything_when_it_is_back
     gateway.wait_for_log("a warning", |line| {
         line["level"] == "warn"
             && line["destination"] == "app"
-            && line["message"].as_str().is_some_and(|m| m.contains("down"))
+            && line["msg"].as_str().is_some_and(|m| m.contains("down"))
     });
     let attempts = |id: &str| {
         let shown = gateway.admin_get(&format!("/api/v1/events/{id}"));
@@ -129,6 +129,7 @@ fn a_renamed_destination_takes_its_backlog_along() {
             event(&format!("r{n}")).send(&gateway).assert_accepted();
         }
         let renamed = CONFIG
+            .replace("$APP", &app.url())
             .replace("[\"app\"]", "[\"shop\"]")
             .replace("[destinations.app]", "[destinations.shop]\n    formerly = [\"app\"]");
         gateway.rewrite(&renamed);
@@ -146,13 +147,14 @@ fn what_waits_for_a_destination_that_is_gone_is_kept_shown_and_goes_on() {
     let mut gateway = Setup::new(CONFIG).set("APP", app.url()).start();
     gateway.cli(&["destinations", "pause", "app"]).ok();
     let id = event("orphan").send(&gateway).assert_accepted();
-    let other = CONFIG.replace("[\"app\"]", "[\"other\"]").replace("destinations.app", "destinations.other");
+    let config = CONFIG.replace("$APP", &app.url());
+    let other = config.replace("[\"app\"]", "[\"other\"]").replace("destinations.app", "destinations.other");
     gateway.rewrite(&other);
     gateway.cli(&["reload"]).ok();
     assert_eq!(gateway.metric("hooklatch_orphaned_events{destination=\"app\"}"), 1.0);
     let orphans = gateway.cli(&["events", "list", "--status", "orphaned", "--json"]).json();
     assert_eq!(orphans["events"][0]["id"], id.as_str());
-    gateway.rewrite(CONFIG);
+    gateway.rewrite(&config);
     gateway.cli(&["reload"]).ok();
     gateway.cli(&["destinations", "resume", "app"]).ok();
     app.wait_for(1);

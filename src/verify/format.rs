@@ -117,6 +117,11 @@ impl Writing {
         std::iter::from_fn(move || whole.take().or_else(|| parted.next())).take(MAX_SIGNATURES)
     }
 
+    /// Whether a value is one signature, and all of it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.format == Format::Plain && self.groups.is_none()
+    }
+
     /// What follows the prefix of one signature.
     pub(super) fn digits<'a>(&self, text: &'a str) -> Option<&'a str> {
         self.prefixes.iter().find_map(|prefix| text.strip_prefix(&**prefix))

@@ -49,6 +49,10 @@ pub(super) struct SignedScheme {
     /// The parameter of the signed URL that holds the body's SHA-256.
     pub(super) body_digest: Option<Box<str>>,
     pub(super) any_port: bool,
+    /// `{form_sorted}` is signed.
+    sorts_form: bool,
+    /// The header of a scheme that has nothing but an HMAC of the body in one header: see [`Self::verify_usual`].
+    usual: Option<Box<str>>,
 }
 
 /// Which part of a secret's text is an id that is signed too, not the key.
@@ -110,11 +114,21 @@ impl SignedScheme {
         }
         let body_digest = spec.body_digest.as_ref().and_then(|text| body_digest(text, &signed, faults));
         let strict_form = spec.strict_form;
+        let place = place?;
+        let sorts_form = signed.iter().any(|template| template.has(&Word::FormSorted));
+        let is_usual = matches!(proof, Proof::Hmac(_))
+            && writing.is_plain()
+            && matches!(&*signed, [template] if template.is_body())
+            && timestamp.is_none()
+            && id.is_none()
+            && require.is_empty()
+            && !strict_form;
+        let usual = place.header().filter(|_| is_usual).map(Into::into);
         Some(Self {
             proof,
             key,
             secret_id,
-            place: place?,
+            place,
             writing,
             timestamp,
             signed,
@@ -124,6 +138,8 @@ impl SignedScheme {
             require,
             body_digest,
             any_port,
+            sorts_form,
+            usual,
         })
     }
 

@@ -125,6 +125,11 @@ impl Template {
             .any(|part| matches!(part, Part::Word(own, filters) if own == word && filters.is_empty()))
     }
 
+    /// Whether it is the body and nothing else.
+    pub(super) fn is_body(&self) -> bool {
+        matches!(&*self.0, [Part::Word(Word::Body, filters)] if filters.is_empty())
+    }
+
     /// Whether it always holds the whole body, as it is or as a digest of it.
     pub(super) fn holds_body(&self) -> bool {
         self.0.iter().any(|part| match part {

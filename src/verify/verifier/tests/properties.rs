@@ -39,6 +39,22 @@ proptest! {
     }
 
     #[test]
+    fn the_short_way_of_the_usual_scheme_and_the_long_one_say_the_same(
+        value in "(sha256=|sha1=)?[0-9a-fA-F]{0,70}", body in prop::collection::vec(any::<u8>(), 0..60),
+        genuine in any::<bool>(), twice in any::<bool>(),
+    ) {
+        // A second template takes the scheme off the short way, and matches nothing that the first does not.
+        let long = SchemeSpec { signed: texts(&["{body}", "{body}"]), ..plain() };
+        let value = if genuine { header(&signed(&plain(), "two", &body), "x-sig") } else { value };
+        let mut pairs = vec![("X-Sig", value.as_str())];
+        pairs.extend(twice.then_some(("x-sig", "sha256=00")));
+        let headers = Headers::from_pairs(pairs);
+        let [short, long] = [plain(), long].map(|spec| check(&spec, &["one", "two"], &headers, &body));
+        prop_assert_eq!(short.is_ok(), genuine && !twice);
+        prop_assert_eq!(short, long);
+    }
+
+    #[test]
     fn what_is_signed_verifies_with_that_secret_only(
         secret in "[!-~]{1,40}", other in "[!-~]{1,40}", body in prop::collection::vec(any::<u8>(), 0..300),
     ) {

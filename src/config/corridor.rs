@@ -12,7 +12,9 @@ use crate::ingress::{Capture, CorridorSettings, Evidence, ShadowSecrets};
 use crate::secret::Secret;
 use crate::select::Selector;
 use crate::units::{format_duration, format_size};
-use crate::verify::{Challenges, Handshakes, Keys, NamedSecret, Provider, Scheme, Verifier, WantedAnswer};
+use crate::verify::{
+    Challenges, Handshakes, Keys, NamedSecret, Pin, Provider, Scheme, Verifier, WantedAnswer,
+};
 
 /// What is read while a `deliver_to` route is read.
 pub(super) struct Corridor<'r, 'a, 'c> {
@@ -49,7 +51,7 @@ impl<'a> Corridor<'_, 'a, '_> {
             _ => None,
         };
         let secrets = self.secrets(check.as_ref(), provider);
-        let challenges = self.challenges(check.as_ref(), provider, secrets.as_ref());
+        let (challenges, pins) = self.challenges(check.as_ref(), provider, secrets.as_ref());
         let ack = self.ack();
         let answer_from_app = self.answer(ack);
         let wanted = provider.map(|provider| provider.answer.clone()).unwrap_or_default();
@@ -85,6 +87,7 @@ impl<'a> Corridor<'_, 'a, '_> {
             secret_names,
             provider: provider.map(|provider| Arc::clone(&provider.name)),
             challenges,
+            pins,
             challenge_methods: self.challenge_methods(provider),
             capture,
             deliver_to,
@@ -250,23 +253,24 @@ impl<'a> Corridor<'_, 'a, '_> {
         }
     }
 
-    /// The provider's challenges with what the route gives them.
+    /// The provider's challenges and pins with what the route gives them.
     fn challenges(
         &self,
         check: Option<&Check<'_>>,
         provider: Option<&Arc<Provider>>,
         secrets: Option<&Secrets>,
-    ) -> Challenges {
+    ) -> (Challenges, Vec<(Pin, Secret)>) {
         let none = Handshakes::default();
         let handshakes = provider.map_or(&none, |provider| &provider.handshakes);
-        let settings = handshake::settings(self.name, self.table, handshakes, self.context);
+        let settings = handshake::settings(self.name, self.table, provider.map(|one| &**one), self.context);
+        let pins = handshake::pins(provider.map(|one| &**one), &settings);
         let key = match (check, secrets) {
             (Some(Check::Scheme { scheme, .. }), Some(Secrets { first: Some(secret), .. })) => {
                 scheme.key_of(secret)
             }
             _ => None,
         };
-        handshakes.bind(Keys::new(key, settings))
+        (handshakes.bind(Keys::new(key, settings)), pins)
     }
 
     /// The methods that the provider's challenges bring along, unless the route says which it takes.

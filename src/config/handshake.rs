@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::walk::{Table, Value};
 use super::{Context, schema, scheme, secrets};
 use crate::secret::Secret;
-use crate::verify::{AnswerSpec, ConfirmSpec, HandshakeSpec, Handshakes, WhenSpec};
+use crate::verify::{AnswerSpec, ConfirmSpec, HandshakeSpec, Pin, Provider, WhenSpec};
 
 /// Reads `[handshake]` and `[[handshakes]]` of a provider's file.
 pub(super) fn read(table: &Table<'_>) -> Vec<HandshakeSpec> {
@@ -84,14 +84,14 @@ pub(super) fn answer(value: Value<'_>) -> Option<AnswerSpec> {
     Some(answer)
 }
 
-/// Reads `handshake = { NAME = { env = … } }` of a route whose provider has these `handshakes`.
+/// Reads `handshake = { NAME = { env = … } }` of a route of `provider`.
 pub(super) fn settings(
     route: &str,
     table: &Table<'_>,
-    handshakes: &Handshakes,
+    provider: Option<&Provider>,
     context: &Context<'_>,
 ) -> BTreeMap<String, Secret> {
-    let known = handshakes.settings();
+    let known = provider.map(Provider::settings).unwrap_or_default();
     let value = table.get("handshake");
     let help = known.first().map_or_else(
         || "leave it out".to_owned(),
@@ -115,20 +115,45 @@ pub(super) fn settings(
             settings.insert(name.to_owned(), secret);
         }
     }
-    let missing: Vec<_> = known.iter().filter(|name| !settings.contains_key(*name)).collect();
     let unread = !context.secrets.borrow().reads();
-    if let Some(name) = missing.first().filter(|_| !unread) {
-        table.walk.warn(
-            table.span(),
-            format!(
-                "{}: when this webhook is set up, its provider sends a challenge that is answered with `{name}`; without \
-                 it the set-up will fail",
-                table.name
+    let pinned = |name: &str| {
+        let pins = provider.map_or(&[][..], |provider| &provider.pins);
+        pins.iter().find(|pin| &*pin.setting == name)
+    };
+    for name in known.iter().filter(|name| !unread && !settings.contains_key(*name)) {
+        match pinned(name) {
+            Some(_) if table.is_misspelled("handshake") || was_written(value, name) => {}
+            Some(pin) => table.walk.mistake_of_whole(
+                table.span(),
+                format!(
+                    "{}: its provider signs for all its customers alike, so each request must name yours at {:?}",
+                    table.name, pin.shown
+                ),
+                format!("write handshake = {{ {name} = {{ value = \"…\" }} }}"),
             ),
-            help,
-        );
+            None => table.walk.warn(
+                table.span(),
+                format!(
+                    "{}: when this webhook is set up, its provider sends a challenge that is answered with `{name}`;                      without it the set-up will fail",
+                    table.name
+                ),
+                help.clone(),
+            ),
+        }
     }
     settings
+}
+
+/// Whether `name` stands in the table, be it with a secret that cannot be read.
+fn was_written(value: Option<Value<'_>>, name: &str) -> bool {
+    let entries = value.filter(|value| value.is_table()).and_then(|value| value.entries(""));
+    entries.into_iter().flatten().any(|(key, _, _)| key == name)
+}
+
+/// What a route gives for the pins of its provider.
+pub(super) fn pins(provider: Option<&Provider>, settings: &BTreeMap<String, Secret>) -> Vec<(Pin, Secret)> {
+    let pins = provider.map_or(&[][..], |provider| &provider.pins);
+    pins.iter().filter_map(|pin| Some((pin.clone(), settings.get(&*pin.setting)?.clone()))).collect()
 }
 
 #[cfg(test)]
@@ -145,7 +170,7 @@ mod tests {
     #[test]
     fn every_word_of_a_handshake_is_read() {
         let provider = read(
-            "[answer]\nstatus = 204\nbody = \"\"\ndeadline = \"3s\"\n\
+            "[pin]\n\"body:/TopicArn\" = \"topic_arn\"\n[answer]\nstatus = 204\nbody = \"\"\ndeadline = \"3s\"\n\
              [[handshakes]]\nmethod = [\"GET\", \"HEAD\"]\nsigned = false\ncharset = \"hex\"\nlength = [20, 32]\n\
              when = { \"query:c\" = true, \"query:d\" = false, \"query:e\" = [\"1\", \"2\"], \
              \"query:t\" = \"{handshake:token}\" }\nheaders = { X-A = \"{query:c}\" }\ntext = \"{hex(sha256(query:c))}\"\n\
@@ -157,6 +182,7 @@ mod tests {
         assert_eq!(provider.handshakes.methods(), ["GET", "HEAD"]);
         assert_eq!(provider.handshakes.settings(), ["token"]);
         assert!(provider.handshakes.capture() && !provider.handshakes.sign());
+        assert_eq!(provider.settings(), ["token", "topic_arn"]);
         let answer = provider.answer;
         assert_eq!((answer.status, answer.body.as_deref()), (Some(204), Some("")));
         assert_eq!(answer.deadline, Some(std::time::Duration::from_secs(3)));
@@ -171,6 +197,8 @@ mod tests {
             ("[handshake]\nwhen = { \"body:/a\" = true }\ntext = \"{a}\"\n", "no word {a}"),
             ("[handshake]\nwhen = { \"body:/a\" = true }\nlength = [1]\n", "two numbers"),
             ("[handshake]\nwhen = { \"body:/a\" = true }\n[[handshakes]]\n", "not both"),
+            ("[pin]\n\"TopicArn\" = \"topic_arn\"\n", "not a selector"),
+            ("[pin]\n\"body:/a\" = \"\"\n", "is not said"),
             ("[answer]\nstatus = 302\n", "out of range"),
             ("[answer]\nstatus = 204\nbody = \"x\"\n", "no body"),
             ("[answer]\nwithin = \"3s\"\n", "unknown key `within`"),

@@ -49,6 +49,7 @@ fn spec(name: &str, table: &Table<'_>) -> ProviderSpec {
         event_type: texts("event_type"),
         event_time: text("event_time"),
         handshakes: handshake::read(table),
+        pins: table.get("pin").map(handshake::texts).unwrap_or_default(),
         answer: table.get("answer").and_then(handshake::answer),
         max_body: text("max_body"),
         retries_for: text("retries_for"),

@@ -250,6 +250,7 @@ pub(super) static PROVIDER_FILE: Schema = Schema {
         "retries_for",
         "handshake",
         "handshakes",
+        "pin",
         "answer",
         "sample",
     ],

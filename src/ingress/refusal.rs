@@ -88,6 +88,14 @@ impl Refusal {
         )
     }
 
+    /// 401: the provider signed it for another customer of its.
+    #[must_use]
+    pub fn not_ours(place: &str) -> Self {
+        let message = "The signature is right, but the request is not meant for this route.";
+        let refusal = Self::new(RequestOutcome::InvalidSignature, message);
+        Self { field: Some(Cow::Owned(place.to_owned())), ..refusal }
+    }
+
     /// 503: not kept in time.
     #[must_use]
     pub fn ack_timeout() -> Self {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use crate::clock::Millis;
 use crate::event::Ack;
 use crate::net::{AllowIps, IpSet};
+use crate::secret::Secret;
 use crate::select::Selector;
 use crate::units::Invalid;
-use crate::verify::{Challenges, NamedSecret, Scheme, Verifier};
+use crate::verify::{Challenges, NamedSecret, Pin, Scheme, Verifier};
 
 /// Where the front door listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,6 +230,8 @@ pub struct CorridorSettings {
     pub provider: Option<Arc<str>>,
     /// The provider's challenges.
     pub challenges: Challenges,
+    /// What must stand in each request that verified.
+    pub pins: Vec<(Pin, Secret)>,
     /// Methods that the route takes for challenges alone.
     pub challenge_methods: Vec<String>,
     /// The provider is to hand over the secret.

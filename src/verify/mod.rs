@@ -131,6 +131,7 @@
 //! | `retries_for` | duration, none | for how long it retries, where it says so |
 //! | `[answer] status`, `body` | 200 to 299, string; none | the answer to an event that the provider wants: the defaults of a route's `ack_status` and `ack_body` |
 //! | `[answer] deadline` | duration, none | how long it waits for the answer, where it says so |
+//! | `[pin]` | table, none | selectors and the names of settings of the route, `"body:/TopicArn" = "topic_arn"`: a request that verified must hold the setting's value there. For providers that sign the requests of all their customers with one key; a route must give the setting |
 //! | `[handshake]`, `[[handshakes]]` | table, list of tables | its challenges, see below |
 //! | `[sample] type`, `content_type`, `body` | string, required | the event that `hooklatch send` sends, its `{type}` where none is named |
 //! | `[sample] headers` | table, `{}` | headers of that event, signature headers apart |
@@ -200,7 +201,7 @@ pub use handshake::{
     AnswerSpec, Challenge, Challenges, ConfirmSpec, Errands, HandshakeReply, HandshakeSpec, Handshakes, Keys,
     Stage, WhenSpec,
 };
-pub use provider::{Provider, VectorKind, WantedAnswer};
+pub use provider::{Pin, Provider, VectorKind, WantedAnswer};
 pub use sample::{Sample, SampleEvent};
 pub use scheme::Scheme;
 pub use sign::{Signature, Signer, replaced};

@@ -37,6 +37,8 @@ pub struct Provider {
     pub event_time: Option<Selector>,
     /// Its challenges.
     pub handshakes: Handshakes,
+    /// What must stand in each of its requests, because it signs those of all its customers alike.
+    pub pins: Arc<[Pin]>,
     /// The answer to an event that it wants, where it wants one in particular.
     pub answer: WantedAnswer,
     /// The largest body it sends, in bytes, where its documentation says so.
@@ -45,6 +47,29 @@ pub struct Provider {
     pub retries_for: Option<Duration>,
     /// The event that `hooklatch send` sends.
     pub sample: Option<Sample>,
+}
+
+/// A place in a request, and the route's setting that must stand there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// As written, for messages.
+    pub shown: Box<str>,
+    /// Where.
+    pub at: Selector,
+    /// The setting's name.
+    pub setting: Box<str>,
+}
+
+impl Pin {
+    fn compile((word, setting): &(String, String), faults: &mut Vec<Invalid>) -> Option<Self> {
+        if setting.is_empty() {
+            let hint = "write \"body:/TopicArn\" = \"topic_arn\"";
+            faults.push(Invalid::new("pin", "which setting of the route must stand there is not said", hint));
+        }
+        let at =
+            Selector::parse(word).map_err(|message| faults.push(Invalid::new("pin", message, ""))).ok()?;
+        Some(Self { shown: word.as_str().into(), at, setting: setting.as_str().into() })
+    }
 }
 
 /// The answer that a provider wants: the defaults of a route's `ack_status` and `ack_body`.
@@ -101,6 +126,16 @@ impl VectorKind {
 }
 
 impl Provider {
+    /// The names of the settings that a route of it may give: those of its challenges and of its pins, sorted.
+    #[must_use]
+    pub fn settings(&self) -> Vec<String> {
+        let mut names = self.handshakes.settings();
+        names.extend(self.pins.iter().map(|pin| pin.setting.to_string()));
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// Compiles `spec`.
     ///
     /// # Errors
@@ -127,6 +162,7 @@ impl Provider {
         let event_type = selector("event_type", &spec.event_type, &mut faults);
         let event_time = selector("event_time", spec.event_time.as_slice(), &mut faults);
         let handshakes = keep(Handshakes::compile(&spec.handshakes), &mut faults).unwrap_or_default();
+        let pins = spec.pins.iter().filter_map(|pin| Pin::compile(pin, &mut faults)).collect();
         let answer = spec.answer.as_ref().map(|written| WantedAnswer::compile(written, &mut faults));
         let sample = spec.sample.as_ref().and_then(|written| keep(Sample::compile(written), &mut faults));
         let max_body = unit("max_body", spec.max_body.as_deref(), parse_size, &mut faults);
@@ -153,6 +189,7 @@ impl Provider {
                 event_type,
                 event_time,
                 handshakes,
+                pins,
                 answer: answer.unwrap_or_default(),
                 max_body,
                 retries_for,

@@ -151,6 +151,8 @@ pub struct ProviderSpec {
     pub handshakes: Vec<HandshakeSpec>,
     /// `[answer]`.
     pub answer: Option<AnswerSpec>,
+    /// `[pin]`: selectors and the names of the route's settings that must stand there.
+    pub pins: Vec<(String, String)>,
     /// `max_body`: a size.
     pub max_body: Option<String>,
     /// `retries_for`: a duration.

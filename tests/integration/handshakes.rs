@@ -51,10 +51,12 @@ headers = { X-Hook-Secret = "{header:X-Hook-Secret}" }
 capture = "header:X-Hook-Secret"
 "#;
 
-/// A folder with the providers `acme` and `keeper`.
+/// A folder with the providers `acme`, `cloud` and `keeper`.
 fn providers() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("acme.toml"), format!("{TOP}{CHALLENGES}")).unwrap();
+    let pinned = format!("{TOP}[pin]\n\"body:/topic\" = \"topic_arn\"\n");
+    std::fs::write(folder.path().join("cloud.toml"), pinned).unwrap();
     std::fs::write(folder.path().join("keeper.toml"), format!("{TOP}{CAPTURES}")).unwrap();
     folder
 }
@@ -196,6 +198,7 @@ fn check_tells_what_a_challenge_lacks_and_what_cannot_be_captured() {
             "this one has others",
         ),
         ("provider = \"keeper\"", "captured = \"1h\""),
+        ("provider = \"cloud\"\nsecrets = [{ value = \"canary\" }]", "write handshake = { topic_arn = "),
         (
             "provider = \"acme\"\nsecrets = [{ value = \"canary\" }]\nhandshake = { token = { value = \"canary\" } }",
             "know no `token`",

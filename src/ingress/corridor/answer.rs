@@ -171,6 +171,9 @@ impl Ingress {
             if settings.challenges.could_have_signed(bytes) {
                 return Err(Refusal::signed_by_us());
             }
+            if let Some(pin) = corridor.foreign(&message) {
+                return Err(Refusal::not_ours(&pin.shown));
+            }
             seen.verified = true;
             if let Some(secret) = verified.and_then(|verified| corridor.secrets.get(verified.secret)) {
                 secret.hit(now);

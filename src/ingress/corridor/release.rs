@@ -15,8 +15,8 @@ use crate::ingress::head::Head;
 use crate::ingress::refusal::Refusal;
 use crate::ingress::rejected::{Rejected, RejectedSettings};
 use crate::observe::RequestOutcome;
-use crate::verify::explain::{Case, Explanation, Suspect, explain};
-use crate::verify::{NamedSecret, Provider};
+use crate::verify::explain::{Case, Cause, CauseKind, Explanation, Suspect, explain};
+use crate::verify::{self, NamedSecret, Provider};
 
 /// Secrets of other routes that are tried at most.
 const MOST_SUSPECTS: usize = 256;
@@ -144,14 +144,29 @@ impl Ingress {
         others.extend(evidence.shadow.iter().map(on_trial));
         others.truncate(MOST_SUSPECTS);
         let url = event::public_url(corridor, &rejected.client, &rejected.head);
-        Some(explain(&Case {
-            message: event::message(&rejected.head, &url, body),
+        let message = event::message(&rejected.head, &url, body);
+        let mut explanation = explain(&Case {
+            message,
             at: rejected.at,
             scheme: &evidence.scheme,
             secrets: &evidence.secrets,
             others: &others,
             providers,
-        }))
+        });
+        if let (None, Some(pin)) = (&explanation.refusal, corridor.foreign(&message)) {
+            let said = format!(
+                "It is signed right, but {} is not what the route's handshake.{} says: it was sent for somebody else, or \
+                 the setting is wrong.",
+                pin.shown, pin.setting
+            );
+            explanation.causes.push(Cause { kind: CauseKind::OtherRecipient, message: said });
+            explanation.refusal = Some(verify::Refusal {
+                kind: verify::RefusalKind::InvalidSignature,
+                message: rejected.message.clone(),
+                field: Some(pin.shown.to_string()),
+            });
+        }
+        Some(explanation)
     }
 
     /// Checks the refused request with this id again, as of the time it came, and lets it in as if it came now: once,

@@ -20,8 +20,9 @@ use crate::ingress::settings::{
 use crate::limit::Meter;
 use crate::net::{AllowIps, IpListView};
 use crate::observe::{RouteMetrics, SecretMetrics};
+use crate::secret::Secret;
 use crate::select::Message;
-use crate::verify::Verifier;
+use crate::verify::{Pin, Verifier};
 
 /// One route.
 #[derive(Debug)]
@@ -162,6 +163,14 @@ impl Corridor {
         if let Some(secret) = verified.and_then(|verified| self.shadow.get(verified.secret)) {
             secret.hit(now);
         }
+    }
+
+    /// What in a request of the provider is another customer's.
+    pub(super) fn foreign(&self, message: &Message<'_>) -> Option<&Pin> {
+        let differs = |(pin, value): &&(Pin, Secret)| {
+            !pin.at.extract(message).is_some_and(|found| value.matches(found.as_bytes()))
+        };
+        self.settings.pins.iter().find(differs).map(|(pin, _)| pin)
     }
 
     fn secrets(&self) -> Vec<SecretView> {

@@ -83,6 +83,8 @@ pub enum CauseKind {
     PublicUrl,
     /// It carries what another provider's requests carry.
     OtherProvider,
+    /// The provider signed it for another customer.
+    OtherRecipient,
 }
 
 impl CauseKind {
@@ -97,6 +99,7 @@ impl CauseKind {
             Self::BodyRewritten => "body_rewritten",
             Self::PublicUrl => "public_url",
             Self::OtherProvider => "other_provider",
+            Self::OtherRecipient => "other_recipient",
         }
     }
 }

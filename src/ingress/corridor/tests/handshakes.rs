@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::rig::{Rig, Sent, challenges, json, outcome, when, word};
 use crate::ingress::Capture;
-use crate::verify::{ConfirmSpec, HandshakeSpec, WhenSpec};
+use crate::secret::Secret;
+use crate::select::Selector;
+use crate::verify::{ConfirmSpec, HandshakeSpec, Pin, WhenSpec};
 
 const THERE: WhenSpec = WhenSpec::There(true);
 
@@ -154,6 +156,35 @@ async fn the_first_secret_is_kept_and_no_other_one() {
     assert_eq!((reply.status, word(&reply).as_str()), (401, "invalid_signature"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), secret);
     assert!(!format!("{:?}", rig.log_lines()).contains(secret));
+}
+
+/// A provider that signs for all its customers with one key: what it signed for another one is not ours.
+#[tokio::test]
+async fn a_request_for_another_customer_is_refused_be_it_event_or_challenge() {
+    let pin = Pin {
+        shown: "body:/topic".into(),
+        at: Selector::parse("body:/topic").unwrap(),
+        setting: "topic_arn".into(),
+    };
+    let rig = Rig::new(|settings| {
+        settings.pins = vec![(pin, Secret::new("arn:ours"))];
+        settings.challenges = challenges(&[echo()]);
+    });
+    for body in [
+        &b"{\"topic\":\"arn:theirs\"}"[..],
+        b"{\"topic\":\"\"}",
+        b"{}",
+        b"{\"type\":\"challenge\",\"word\":\"abc\",\"topic\":\"arn:theirs\"}",
+    ] {
+        let reply = rig.send(&Sent { body, ..Sent::event("e1") }).await;
+        assert_eq!((reply.status, word(&reply).as_str()), (401, "invalid_signature"));
+        assert_eq!(json(&reply)["field"], "body:/topic");
+    }
+    let explained = rig.ingress.explain(rig.ingress.rejected()[0].id, &[]).unwrap().explanation.unwrap();
+    assert_eq!(explained.causes[0].kind.as_str(), "other_recipient");
+    assert!(explained.refusal.is_some() && !explained.causes[0].message.contains("arn:"), "{explained:?}");
+    let ours = b"{\"topic\":\"arn:ours\"}";
+    assert_eq!(outcome(&rig.send(&Sent { body: ours, ..Sent::event("e1") }).await), "accepted");
 }
 
 #[tokio::test]

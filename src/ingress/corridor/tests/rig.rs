@@ -144,6 +144,7 @@ fn corridor() -> CorridorSettings {
         secret_names: vec!["old".into(), "current".into()],
         provider: Some("acme".into()),
         challenges: Challenges::default(),
+        pins: Vec::new(),
         challenge_methods: Vec::new(),
         capture: None,
         deliver_to: vec!["app".into()],

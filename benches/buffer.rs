@@ -19,8 +19,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use hooklatch::buffer::{Buffer, BufferOptions, BufferSettings, EventFilter, Lane, MaxPending, Settled};
 use hooklatch::clock::{Clock, Millis};
-use hooklatch::event::{Ack, Answer, Attempt, Event, EventId, Proto};
+use hooklatch::event::{Ack, Answer, Attempt, Event, EventId, Proto, Turn};
 use hooklatch::headers::Headers;
+use hooklatch::observe::Metrics;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,6 +45,7 @@ fn event() -> Event {
         forwarded_for: "192.30.252.1".into(),
         forwarded_proto: Proto::Https,
         body: Bytes::from(vec![b'x'; 1024]),
+        turn: Turn::default(),
     }
 }
 
@@ -90,7 +92,7 @@ fn run(buffer: &Buffer, lane: &Lane, take: usize, rounds: u64) -> [Duration; 3] 
 #[allow(clippy::disallowed_methods, reason = "measures real time")]
 fn bench(c: &mut Criterion) {
     let options = BufferOptions { max_events: 200_000, max_bytes: 1 << 30, ..BufferOptions::memory() };
-    let buffer = Buffer::memory(&BufferSettings::new(options).unwrap(), Clock::system());
+    let buffer = Buffer::memory(&BufferSettings::new(options).unwrap(), Clock::system(), Metrics::new());
     let destinations = ["app", "stuck"].map(|name| (Arc::from(name), MaxPending::default()));
     buffer.set_destinations(&destinations);
     let [app, stuck] = ["app", "stuck"].map(|name| buffer.lane(name));

@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use hooklatch::buffer::{Buffer, BufferOptions, BufferSettings, MaxPending};
 use hooklatch::clock::Clock;
 use hooklatch::delivery::{DestinationOptions, DestinationSettings, Destinations, Endpoint, Schedulers};
-use hooklatch::event::{Ack, Event, EventId, Proto};
+use hooklatch::event::{Ack, Event, EventId, Proto, Turn};
 use hooklatch::headers::Headers;
 use hooklatch::net::Resolver;
 use hooklatch::observe::{EventLog, Metrics};
@@ -46,11 +46,12 @@ fn event(clock: &Clock, body: String) -> Event {
         forwarded_for: "192.30.252.1".into(),
         forwarded_proto: Proto::Https,
         body: Bytes::from(body),
+        turn: Turn::default(),
     }
 }
 
 fn buffer(clock: &Clock) -> Buffer {
-    Buffer::memory(&BufferSettings::new(BufferOptions::memory()).unwrap(), clock.clone())
+    Buffer::memory(&BufferSettings::new(BufferOptions::memory()).unwrap(), clock.clone(), Metrics::new())
 }
 
 fn scheduler() {

@@ -1,6 +1,12 @@
 //! The event: what came in, was found real, and goes on to the app. And what travels with it: the [`Claim`] on its
 //! id, the [`Attempt`]s to deliver it, their [`Outcome`].
 
+mod pattern;
+mod turn;
+
+pub use pattern::TypePattern;
+pub use turn::{ByClass, OrderKey, Priority, Turn};
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -136,6 +142,8 @@ pub struct Event {
     pub forwarded_proto: Proto,
     /// The body, byte for byte.
     pub body: Bytes,
+    /// Its place among others on their way to a destination.
+    pub turn: Turn,
 }
 
 impl Event {

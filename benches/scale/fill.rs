@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hooklatch::buffer::{Buffer, BufferOptions, BufferSettings, Lane, MaxPending};
 use hooklatch::clock::Clock;
 use hooklatch::dedupe::{Claimed, Dedupe, DedupeOptions, DedupeSettings};
-use hooklatch::event::{Ack, Event, EventId, Proto};
+use hooklatch::event::{Ack, Event, EventId, Proto, Turn};
 use hooklatch::headers::Headers;
 use hooklatch::observe::Metrics;
 
@@ -66,6 +66,7 @@ impl Rooms {
             forwarded_for: "192.30.252.1".into(),
             forwarded_proto: Proto::Https,
             body: body.clone(),
+            turn: Turn::default(),
         };
         let to = std::slice::from_ref(lane);
         self.runtime.block_on(self.buffer.keep(event, to, claim, ack)).unwrap();

@@ -42,6 +42,7 @@ pub(super) fn detail(view: &EventView, route: Option<&RouteView>, orphans: &[Arc
     let mut put = |key: &str, value: Value| shown.insert(key.to_owned(), value);
     put("event_time", json!(event.event_time.map(|at| at.rfc3339())));
     put("target", json!(redact_query(&event.target)));
+    put("priority", json!(event.turn.priority.as_str()));
     put("forwarded_for", json!(event.forwarded_for));
     put("forwarded_proto", json!(event.forwarded_proto.as_str()));
     put("headers", headers(&event.headers, route));

@@ -12,6 +12,7 @@ use super::view::{AdminView, RouteAction, RouteView, SecretView};
 use crate::buffer::LaneStats;
 use crate::clock::Millis;
 use crate::delivery::{DestinationHealth, LaneState};
+use crate::ingress::DeliverTo;
 
 pub(super) fn gateway(view: &AdminView, replays: &Replays, now: Millis) -> Value {
     let known = (view.gateway)();
@@ -94,7 +95,7 @@ fn route(route: &RouteView, started_at: Millis, now: Millis) -> Value {
                 "verified": verified,
                 "ack": ack.as_str(),
                 "dedupe": dedupe,
-                "deliver_to": deliver_to.iter().map(|name| &**name).collect::<Vec<_>>(),
+                "deliver_to": deliver_to.iter().map(self::deliver_to).collect::<Vec<_>>(),
                 "awaits_secret_until": awaits_secret_until.map(Millis::rfc3339),
                 "secrets": secrets(held, started_at, now),
             })
@@ -129,6 +130,15 @@ fn secrets(held: &[SecretView], started_at: Millis, now: Millis) -> Vec<Value> {
         })
     };
     held.iter().map(shown).collect()
+}
+
+/// As in the configuration: a name, or what is said beside it.
+fn deliver_to(entry: &DeliverTo) -> Value {
+    if entry.types.is_empty() && !entry.optional {
+        return json!(&*entry.to);
+    }
+    let types: Vec<String> = entry.types.iter().map(ToString::to_string).collect();
+    json!({"to": &*entry.to, "types": types, "optional": entry.optional})
 }
 
 /// Those of the configuration, and those that are gone from it and still hold events.

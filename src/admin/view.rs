@@ -12,7 +12,7 @@ use crate::clock::{Clock, Millis};
 use crate::dedupe::Dedupe;
 use crate::delivery::{DestinationHealth, LaneState, Pause};
 use crate::event::{Ack, EventId};
-use crate::ingress::{AllowIpsView, Explained, NotReleased, Rejected, Released};
+use crate::ingress::{AllowIpsView, DeliverTo, Explained, NotReleased, Rejected, Released};
 use crate::observe::{DestinationGauges, Gauges, Metrics};
 
 /// Asks for something as it stands now.
@@ -236,8 +236,8 @@ pub enum RouteAction {
         ack: Ack,
         /// Whether event ids are remembered.
         dedupe: bool,
-        /// The destinations' names.
-        deliver_to: Vec<Arc<str>>,
+        /// Where its events go.
+        deliver_to: Vec<DeliverTo>,
         /// Its secrets, without their values.
         secrets: Vec<SecretView>,
         /// Until when its provider may hand over the secret it has not got yet.

@@ -8,10 +8,13 @@ mod disk;
 mod express;
 mod handoff;
 pub mod inspect;
+mod keys;
 mod memory;
 mod quota;
+mod seqs;
 mod settings;
 mod spill;
+mod turns;
 mod view;
 
 #[doc(hidden)]
@@ -45,10 +48,10 @@ pub enum Buffer {
 }
 
 impl Buffer {
-    /// The memory form.
+    /// The memory form. Reports to `metrics`.
     #[must_use]
-    pub fn memory(settings: &BufferSettings, clock: Clock) -> Self {
-        Self::Memory(MemoryBuffer::new(settings, clock))
+    pub fn memory(settings: &BufferSettings, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self::Memory(MemoryBuffer::new(settings, clock, metrics))
     }
 
     /// The disk form, in `settings.path`. Recovers what the folder holds, hands the ids of events in it to `ids`, reports
@@ -82,23 +85,31 @@ impl Buffer {
         }
     }
 
-    /// Keeps `event` for every lane of `to`, or for none; gives it its id; confirms `claim` before it returns.
+    /// Keeps `event` for every lane of `to`, or for none, but for the optional ones without room; gives it its id;
+    /// confirms `claim` before it returns.
     ///
     /// With [`Ack::Durable`] it returns when the event is on stable storage, with [`Ack::Memory`] when it is in
     /// memory. Dropping the future leaves "kept and confirmed" or "neither".
     ///
     /// # Errors
     /// No room, a disk that fails, or stopping: nothing was kept and the claim is released.
-    pub async fn keep(
+    pub async fn keep<'a, T: Into<To<'a>>>(
         &self,
         event: Event,
-        to: &[Lane],
+        to: impl IntoIterator<Item = T, IntoIter: Clone>,
         claim: Option<Claim>,
         ack: Ack,
     ) -> Result<EventId, KeepError> {
+        let to = to.into_iter().map(Into::into);
         match self {
-            Self::Disk(buffer) => buffer.keep(event, to.iter().filter_map(Lane::on_disk), claim, ack).await,
-            Self::Memory(buffer) => buffer.keep(event, to.iter().filter_map(Lane::in_memory), claim),
+            Self::Disk(buffer) => {
+                let to = to.filter_map(|To { lane, optional }| Some((lane.on_disk()?.number(), optional)));
+                buffer.keep(event, to, claim, ack).await
+            }
+            Self::Memory(buffer) => {
+                let to = to.filter_map(|To { lane, optional }| Some((lane.in_memory()?, optional)));
+                buffer.keep(event, to, claim)
+            }
         }
     }
 
@@ -263,6 +274,21 @@ impl Buffer {
     }
 }
 
+/// Where an event is to be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct To<'a> {
+    /// The destination's lane.
+    pub lane: &'a Lane,
+    /// The event is kept for the others even if there is no room for it here.
+    pub optional: bool,
+}
+
+impl<'a> From<&'a Lane> for To<'a> {
+    fn from(lane: &'a Lane) -> Self {
+        Self { lane, optional: false }
+    }
+}
+
 /// One destination's queue, as its delivery task sees it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Lane {
@@ -297,8 +323,9 @@ impl Lane {
         }
     }
 
-    /// The next fresh deliveries in order of arrival, express ones first; at most `max`. They are in flight until
-    /// [`Lane::settle`] or [`Lane::defer`]; one that is dropped instead is given again after [`Lane::put_back`].
+    /// The next deliveries, at most `max`. Passed ones first; then class first, inside a class due retries and fresh ones in
+    /// turn, an event whose key is busy steps aside. They are in flight, and their keys busy, until [`Lane::settle`] or
+    /// [`Lane::defer`]; one that is dropped instead is given again after [`Lane::put_back`].
     #[must_use]
     pub fn take(&self, max: usize) -> Vec<Delivery> {
         match self {
@@ -307,7 +334,7 @@ impl Lane {
         }
     }
 
-    /// The next passed delivery (`ack = "delivered"`) alone.
+    /// The next passed delivery, and nothing else: where nothing may be sent, its sender need not wait for that.
     #[must_use]
     pub fn take_express(&self) -> Option<Delivery> {
         match self {
@@ -316,12 +343,12 @@ impl Lane {
         }
     }
 
-    /// The next deferred delivery whose time has come by `now`.
-    #[must_use]
-    pub fn take_due(&self, now: Millis) -> Option<Delivery> {
+    /// While the destination recovers, events that arrive get a quarter of the slots ahead of the backlog, but for those
+    /// with an order key.
+    pub fn recovering(&self, recovering: bool) {
         match self {
-            Self::Disk(lane) => lane.take_due(now),
-            Self::Memory(lane) => lane.take_due(now),
+            Self::Disk(lane) => lane.recovering(recovering),
+            Self::Memory(lane) => lane.recovering(recovering),
         }
     }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::routes::{Surroundings, dangling};
+use super::deliver_to::Destinations;
+use super::routes::Surroundings;
 use super::suggest::nearest;
 use super::walk::{Table, Value, set};
 use super::{Context, dedupe, handshake, schema, scheme, secrets, server};
 use crate::event::Ack;
-use crate::ingress::{Capture, CorridorSettings, Evidence, ShadowSecrets};
+use crate::ingress::{Capture, CorridorSettings, DeliverTo, Evidence, ShadowSecrets};
 use crate::secret::Secret;
 use crate::select::Selector;
 use crate::units::{format_duration, format_size};
@@ -70,13 +71,16 @@ impl<'a> Corridor<'_, 'a, '_> {
             );
             url.map(str::to_owned)
         });
-        let (deliver_to, deliver_timeout) = destinations?;
+        let event_type = event_type.or_else(|| provider.and_then(|provider| provider.event_type.clone()));
+        let (priorities, order_key) = (self.priorities(event_type.as_ref()), self.order_key(ack));
+        let Destinations { entries, longest } = destinations?;
+        self.check_deliver_to(deliver_to, &entries, ack, event_type.as_ref());
         if ack.is_some_and(|ack| ack != Ack::Delivered) {
-            self.warn_of_late_deliveries(check.as_ref(), &deliver_to);
+            self.warn_of_late_deliveries(check.as_ref(), &entries);
         }
         self.warn_of_guessed_url(check.as_ref(), public_url.is_some());
         if ack == Some(Ack::Delivered) {
-            self.warn_of_a_slow_answer(&wanted, deliver_timeout);
+            self.warn_of_a_slow_answer(&wanted, longest);
         }
         let _ = check?;
         let Secrets { verifier, shadow, evidence, names: secret_names, first: _, capture } = secrets?;
@@ -90,64 +94,21 @@ impl<'a> Corridor<'_, 'a, '_> {
             pins,
             challenge_methods: self.challenge_methods(provider),
             capture,
-            deliver_to,
+            deliver_to: entries,
             ack: ack?,
             ack_status,
             ack_body,
             answer_from_app,
             dedupe,
             event_id,
-            event_type: event_type.or_else(|| provider.and_then(|provider| provider.event_type.clone())),
+            event_type,
+            order_key,
+            priorities,
             event_time: event_time.or_else(|| provider.and_then(|provider| provider.event_time.clone())),
             max_body,
             public_url,
-            deliver_timeout,
+            deliver_timeout: longest,
         })
-    }
-
-    /// The destinations' names, and the longest of their time-outs.
-    fn deliver_to(&self, value: Value<'_>) -> Option<(Vec<Arc<str>>, Duration)> {
-        if let Some(text) = value.as_str() {
-            value.mistake("expected a list of destinations, found a single one", format!("write [{text:?}]"));
-            if let Some(read) = self.around.destinations.get(text) {
-                read.used.set(true);
-            }
-            return None;
-        }
-        let items = value.array("write a list: [\"app\"]")?;
-        if items.len() == 0 {
-            value.mistake("an event that goes nowhere is lost", "write deliver_to = [\"app\"]");
-            return None;
-        }
-        let mut names: Vec<Arc<str>> = Vec::with_capacity(items.len());
-        let mut longest = Duration::ZERO;
-        let mut complete = true;
-        for item in items {
-            if item.is_table() {
-                item.not_yet("a table in `deliver_to`", "destinations by event type");
-                complete = false;
-                continue;
-            }
-            let Some(name) = item.str("write a destination's name") else {
-                complete = false;
-                continue;
-            };
-            let Some(read) = self.around.destinations.get(name) else {
-                dangling(item, name, self.around.destinations, "");
-                complete = false;
-                continue;
-            };
-            read.used.set(true);
-            if names.iter().any(|other| **other == *name) {
-                item.mistake(
-                    format!("the destination {name:?} stands in this list twice"),
-                    "leave one of them out",
-                );
-            }
-            longest = longest.max(read.settings.as_ref().map_or(Duration::ZERO, |settings| settings.timeout));
-            names.push(Arc::from(name));
-        }
-        complete.then_some((names, longest))
     }
 
     fn check(&self) -> Option<Check<'_>> {
@@ -337,7 +298,7 @@ impl<'a> Corridor<'_, 'a, '_> {
         (status, body.or_else(|| wanted.body.clone()))
     }
 
-    fn selector(&self, key: &'static str) -> Option<Selector> {
+    pub(super) fn selector(&self, key: &'static str) -> Option<Selector> {
         dedupe::selectors(self.table.get(key)?, |text| Selector::parse(text).map(Some))
     }
 
@@ -411,12 +372,12 @@ impl<'a> Corridor<'_, 'a, '_> {
     }
 
     /// Apps whose own check refuses old timestamps refuse what is delivered late.
-    fn warn_of_late_deliveries(&self, check: Option<&Check<'_>>, names: &[Arc<str>]) {
+    fn warn_of_late_deliveries(&self, check: Option<&Check<'_>>, entries: &[DeliverTo]) {
         let Some(Check::Scheme { scheme, .. }) = check else { return };
         if !scheme.checks_time() {
             return;
         }
-        for name in names {
+        for DeliverTo { to: name, .. } in entries {
             let Some(read) = self.around.destinations.get(&**name) else { continue };
             // Without waits nothing is delivered late; what is signed anew is checked anew.
             if read.signs || read.settings.as_ref().is_none_or(|settings| settings.retry_delays.is_empty()) {

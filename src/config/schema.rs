@@ -111,22 +111,19 @@ pub(super) static ROUTE: Schema = Schema {
         "event_id",
         "event_type",
         "event_time",
+        "order_key",
+        "priority",
+        "priorities",
         "max_body",
         "idle_timeout",
         "public_url",
         "handshake",
     ],
-    later: &[
-        ("rate", "rate limits"),
-        ("rate_per_ip", "rate limits"),
-        ("order_key", "delivery in order"),
-        ("priority", "priorities"),
-        ("priorities", "priorities"),
-    ],
+    later: &[("rate", "rate limits"), ("rate_per_ip", "rate limits")],
 };
 
 /// Keys of a route that only `deliver_to` gives a meaning.
-pub(super) const DELIVER_ONLY: [&str; 13] = [
+pub(super) const DELIVER_ONLY: [&str; 16] = [
     "provider",
     "verify",
     "secrets",
@@ -138,11 +135,20 @@ pub(super) const DELIVER_ONLY: [&str; 13] = [
     "event_id",
     "event_type",
     "event_time",
+    "order_key",
+    "priority",
+    "priorities",
     "public_url",
     "handshake",
 ];
 /// Keys of a route that only `proxy_to` gives a meaning.
 pub(super) const PROXY_ONLY: [&str; 1] = ["idle_timeout"];
+
+pub(super) static DELIVER_TO: Schema =
+    Schema { table: "an entry of `deliver_to`", keys: &["to", "types", "optional"], later: &[] };
+
+pub(super) static PRIORITIES: Schema =
+    Schema { table: "priorities of [routes.NAME]", keys: &["critical", "normal", "bulk"], later: &[] };
 
 pub(super) static ROUTE_DEDUPE: Schema =
     Schema { table: "dedupe of [routes.NAME]", keys: &["ttl", "key", "required"], later: &[] };
@@ -315,8 +321,10 @@ pub(super) static MAX_PENDING: Schema =
     Schema { table: "max_pending of [destinations.NAME]", keys: &["events", "bytes"], later: &[] };
 
 /// The tables of a user's file, in the order in which a misplaced key is looked for.
-static ALL: [&Schema; 24] = [
+static ALL: [&Schema; 26] = [
     &ROUTE,
+    &DELIVER_TO,
+    &PRIORITIES,
     &DESTINATION,
     &SERVER,
     &BUFFER,

@@ -63,9 +63,19 @@ fn delivery(corridor: &CorridorSettings, config: &Config) -> String {
         (Some(_), Some(provider)) => format!("checks as {provider}"),
         (Some(_), None) => "checks its own scheme".to_owned(),
     };
-    let places = corridor.deliver_to.iter().map(|name| {
-        let options = config.destinations.iter().find(|destination| destination.name == *name);
-        options.map_or_else(|| name.to_string(), |options| format!("{name} ({})", endpoint(options)))
+    let places = corridor.deliver_to.iter().map(|entry| {
+        let name = &*entry.to;
+        let options = config.destinations.iter().find(|destination| *destination.name == *name);
+        let mut place =
+            options.map_or_else(|| name.to_owned(), |options| format!("{name} ({})", endpoint(options)));
+        if !entry.types.is_empty() {
+            let types: Vec<String> = entry.types.iter().map(ToString::to_string).collect();
+            let _ = write!(place, " only {}", types.join(" "));
+        }
+        if entry.optional {
+            place.push_str(" if it has room");
+        }
+        place
     });
     let places = places.collect::<Vec<_>>().join(", ");
     format!("{check}, ack \"{}\", delivers to {places}", corridor.ack.as_str())

@@ -22,7 +22,7 @@ pub(super) async fn look_after(buffer: Buffer, record: Arc<Record>, clock: Clock
     loop {
         tokio::time::sleep(EVERY).await;
         for name in overdue(&buffer, &record, clock.now()) {
-            let buried = bury(&buffer.lane(&name), &clock).await;
+            let buried = bury(&buffer.lane(&name)).await;
             tracing::warn!(
                 destination = &*name,
                 events = buried,
@@ -46,11 +46,10 @@ fn overdue(buffer: &Buffer, record: &Record, now: Millis) -> Vec<Arc<str>> {
 }
 
 /// How many were buried. What waits for its next attempt follows when that is due.
-async fn bury(lane: &Lane, clock: &Clock) -> usize {
+async fn bury(lane: &Lane) -> usize {
     let mut buried = 0;
     loop {
-        let mut taken = lane.take(AT_ONCE);
-        taken.extend(lane.take_due(clock.now()));
+        let taken = lane.take(AT_ONCE);
         buried += taken.len();
         let none = taken.is_empty();
         for delivery in taken {

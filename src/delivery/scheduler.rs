@@ -108,8 +108,8 @@ pub(super) struct Scheduler {
     /// Of these, those with which a probe failed, the last one at the end.
     held: VecDeque<(usize, EventId)>,
     in_flight: usize,
-    /// Whether the next slot belongs to a due retry, if there is one.
-    retrys_turn: bool,
+    /// What the lanes were told: that they recover.
+    recovering: bool,
 }
 
 impl Scheduler {
@@ -123,7 +123,7 @@ impl Scheduler {
             taken: Vec::new(),
             held: VecDeque::new(),
             in_flight: 0,
-            retrys_turn: false,
+            recovering: false,
         }
     }
 
@@ -160,8 +160,9 @@ impl Scheduler {
             Way::Probing => return Next::Wait(None),
             Way::From(at) => return Next::Wait(Some(at)),
         };
+        self.tell_recovering();
         for _ in 0..BURIED_AT_ONCE {
-            let Some((lane, delivery)) = self.take(probe, now) else {
+            let Some((lane, delivery)) = self.take(probe) else {
                 self.look_whether_recovered();
                 return Next::Wait(self.next_due(now));
             };
@@ -178,6 +179,14 @@ impl Scheduler {
         Next::Again
     }
 
+    /// While the ramp grows, what arrives has a part of it: the lanes know which.
+    fn tell_recovering(&mut self) {
+        let recovering = self.gate.is_recovering();
+        if recovering != std::mem::replace(&mut self.recovering, recovering) {
+            self.sources().for_each(|(_, lane)| lane.recovering(recovering));
+        }
+    }
+
     /// The next of the senders that wait for the destination's own answer, while it gets nothing: each is to be refused.
     pub(super) fn next_refused(&mut self, now: Millis) -> Option<Delivery> {
         let shut = self.gate.is_tripped() || self.standing.paused(now).is_some();
@@ -192,11 +201,11 @@ impl Scheduler {
         self.order.iter().filter_map(|number| Some((*number, self.lanes.get(*number)?)))
     }
 
-    fn take(&mut self, probe: bool, now: Now) -> Option<(usize, Delivery)> {
-        let mut found = self.take_one(now);
+    fn take(&mut self, probe: bool) -> Option<(usize, Delivery)> {
+        let mut found = self.take_one();
         if found.is_none() && probe && !self.held.is_empty() {
             self.put_back_held();
-            found = self.take_one(now);
+            found = self.take_one();
         }
         let (lane, delivery) = found?;
         if delivery.express.is_none() {
@@ -205,26 +214,9 @@ impl Scheduler {
         Some((lane, delivery))
     }
 
-    fn take_one(&mut self, now: Now) -> Option<(usize, Delivery)> {
-        for place in 0..self.order.len() {
-            let number = *self.order.get(place)?;
-            if let Some(delivery) = self.take_from(number, now) {
-                return Some((number, delivery));
-            }
-        }
-        None
-    }
-
-    fn take_from(&mut self, number: usize, now: Now) -> Option<Delivery> {
-        let lane = self.lanes.get(number)?;
-        if std::mem::take(&mut self.retrys_turn)
-            && let Some(retry) = lane.take_due(now.wall)
-        {
-            return Some(retry);
-        }
-        let Some(fresh) = lane.take(1).pop() else { return lane.take_due(now.wall) };
-        self.retrys_turn = true;
-        Some(fresh)
+    /// What is next in a lane, the buffer knows.
+    fn take_one(&self) -> Option<(usize, Delivery)> {
+        self.sources().find_map(|(number, lane)| Some((number, lane.take(1).pop()?)))
     }
 
     /// Judged before the first attempt, and by the schedule after each: what is due may have been held up by others.

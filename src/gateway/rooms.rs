@@ -315,7 +315,7 @@ fn buffer(
     metrics: &Arc<Metrics>,
 ) -> Result<Buffer, String> {
     match settings.store {
-        Store::Memory => Ok(Buffer::memory(settings, clock.clone())),
+        Store::Memory => Ok(Buffer::memory(settings, clock.clone(), Arc::clone(metrics))),
         Store::Disk => {
             let ids: Arc<dyn ClaimKeeper> = Arc::<Dedupe>::clone(dedupe);
             Buffer::disk(settings, clock.clone(), ids, Arc::clone(metrics))

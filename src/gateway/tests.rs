@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 
 use super::*;
-use crate::event::{Ack, Event, EventId, Proto};
+use crate::event::{Ack, Event, EventId, Proto, Turn};
 use crate::headers::Headers;
 use crate::observe::EventLog;
 
@@ -36,6 +36,7 @@ fn event() -> Event {
         forwarded_for: "192.0.2.1".into(),
         forwarded_proto: Proto::Http,
         body: Bytes::from_static(b"{}"),
+        turn: Turn::default(),
     }
 }
 

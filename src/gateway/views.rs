@@ -116,7 +116,7 @@ fn routes(rooms: &Rooms, reloader: &Reloader) -> Vec<RouteView> {
                 verified: corridor.verified,
                 ack: corridor.ack,
                 dedupe: corridor.dedupe,
-                deliver_to: corridor.destinations,
+                deliver_to: corridor.deliver_to,
                 secrets: corridor
                     .secrets
                     .into_iter()

@@ -41,6 +41,7 @@ pub use refusal::{Refusal, status};
 pub use rejected::{Rejected, RejectedOptions, RejectedSettings};
 pub use router::{Match, RouteConflict, RouteKey, Router, TableRow};
 pub use settings::{
-    Action, Capture, CorridorSettings, DedupeRule, Evidence, ListenAddress, Listener, PathPattern, Peer,
-    ProxySettings, RouteSettings, ServerOptions, ServerSettings, ShadowSecrets, TrustedProxies, Upstream,
+    Action, Capture, CorridorSettings, DedupeRule, DeliverTo, Evidence, ListenAddress, Listener, PathPattern,
+    Peer, Priorities, ProxySettings, RouteSettings, ServerOptions, ServerSettings, ShadowSecrets,
+    TrustedProxies, Upstream,
 };

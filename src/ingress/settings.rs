@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Millis;
-use crate::event::Ack;
+use crate::event::{Ack, ByClass, Priority, TypePattern};
 use crate::net::{AllowIps, IpSet};
 use crate::secret::Secret;
 use crate::select::Selector;
@@ -236,8 +236,8 @@ pub struct CorridorSettings {
     pub challenge_methods: Vec<String>,
     /// The provider is to hand over the secret.
     pub capture: Option<Capture>,
-    /// The names of the destinations it goes to, at least one.
-    pub deliver_to: Vec<Arc<str>>,
+    /// Where its events go, at least one destination; none twice.
+    pub deliver_to: Vec<DeliverTo>,
     /// When the sender gets its 2xx.
     pub ack: Ack,
     /// The status of that answer.
@@ -254,6 +254,10 @@ pub struct CorridorSettings {
     pub event_type: Option<Selector>,
     /// Where its own time stands.
     pub event_time: Option<Selector>,
+    /// What has to be equal of events that are delivered one after the other; `None` = in any order.
+    pub order_key: Option<Selector>,
+    /// Which events go first.
+    pub priorities: Priorities,
     /// Largest body, bytes.
     pub max_body: u64,
     /// The whole URL the provider signed; `None` = `server.public_url` and the request's target.
@@ -289,6 +293,54 @@ pub struct Capture {
     pub file: PathBuf,
     /// Until when it is taken.
     pub until: Millis,
+}
+
+/// A destination of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliverTo {
+    /// Its name.
+    pub to: Arc<str>,
+    /// Only events of these types; empty: all, those without a type included.
+    pub types: Vec<TypePattern>,
+    /// An event is accepted even if there is no room for it here.
+    pub optional: bool,
+}
+
+impl DeliverTo {
+    /// Whether it gets an event of this type.
+    #[must_use]
+    pub fn takes(&self, event_type: Option<&str>) -> bool {
+        self.types.is_empty()
+            || event_type.is_some_and(|event_type| self.types.iter().any(|types| types.matches(event_type)))
+    }
+}
+
+impl From<&str> for DeliverTo {
+    /// All events.
+    fn from(name: &str) -> Self {
+        Self { to: name.into(), types: Vec::new(), optional: false }
+    }
+}
+
+/// The classes of a route's events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Priorities {
+    /// Of these types are the events of each class.
+    pub by_type: ByClass<Vec<TypePattern>>,
+    /// The class of all others.
+    pub otherwise: Priority,
+}
+
+impl Priorities {
+    /// The class of an event of this type: the first that names it.
+    #[must_use]
+    pub fn of(&self, event_type: Option<&str>) -> Priority {
+        let named = |types: &[TypePattern]| {
+            event_type.is_some_and(|event_type| types.iter().any(|types| types.matches(event_type)))
+        };
+        let first = self.by_type.iter().find(|(_, types)| named(types));
+        first.map_or(self.otherwise, |(class, _)| class)
+    }
 }
 
 /// How one route tells two events apart.

@@ -29,3 +29,4 @@ mod senders;
 mod spill;
 mod spool_cli;
 mod systemd;
+mod turns;

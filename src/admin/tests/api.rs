@@ -40,7 +40,8 @@ fn routes_show_their_secrets_by_name_alone() {
     assert!(!reply.body.contains("hunter2"), "{}", reply.body);
     let routes = reply.json()["routes"].clone();
     assert_eq!(routes[0]["name"], "github");
-    assert_eq!(routes[0]["deliver_to"], json!(["app", "billing"]));
+    let billing = json!({"to": "billing", "types": ["invoice.*"], "optional": false});
+    assert_eq!(routes[0]["deliver_to"], json!(["app", billing]));
     let lists = json!([{"name": "github", "ranges": 6, "as_of": "2026-01-15"}]);
     assert_eq!(routes[0]["allow_ips"], json!({"ranges": 2, "lists": lists, "shadow": true}));
     assert_eq!(routes[1]["allow_ips"], Value::Null);

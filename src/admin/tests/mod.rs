@@ -21,9 +21,9 @@ use crate::buffer::{Buffer, BufferOptions, BufferSettings, KeepError, MaxPending
 use crate::clock::{Clock, Millis};
 use crate::dedupe::{Dedupe, DedupeOptions, DedupeSettings};
 use crate::delivery::{DestinationHealth, LaneState, Pause, PausedBy};
-use crate::event::{Ack, Answer, Attempt, Event, EventId, Proto};
+use crate::event::{Ack, Answer, Attempt, Event, EventId, Proto, Turn, TypePattern};
 use crate::headers::Headers;
-use crate::ingress::NotReleased;
+use crate::ingress::{DeliverTo, NotReleased};
 use crate::observe::Metrics;
 use crate::secret::Secret;
 
@@ -77,7 +77,7 @@ fn house_with(options: AdminOptions, buffer: BufferOptions) -> House {
 fn rooms(buffer: BufferOptions) -> (AdminView, Rooms) {
     let clock = Clock::manual(NOW);
     let settings = BufferSettings::new(buffer).unwrap();
-    let buffer = Buffer::memory(&settings, clock.clone());
+    let buffer = Buffer::memory(&settings, clock.clone(), Metrics::new());
     let destinations: Vec<(Arc<str>, MaxPending)> =
         ["app", "billing"].map(|name| (name.into(), MaxPending::default())).to_vec();
     buffer.set_destinations(&destinations);
@@ -153,7 +153,10 @@ fn github() -> RouteView {
             verified: true,
             ack: Ack::Memory,
             dedupe: true,
-            deliver_to: vec!["app".into(), "billing".into()],
+            deliver_to: vec![
+                "app".into(),
+                DeliverTo { types: vec![TypePattern::parse("invoice.*").unwrap()], .."billing".into() },
+            ],
             secrets: vec![
                 secret("new", Some(NOW), false),
                 secret("old", Some(NOW.minus(Duration::from_secs(90_000))), false),
@@ -226,6 +229,7 @@ fn event(number: u64) -> Event {
         forwarded_for: "192.0.2.7".into(),
         forwarded_proto: Proto::Https,
         body: Bytes::from_static(b"{\"a\":1}"),
+        turn: Turn::default(),
     }
 }
 

@@ -74,6 +74,7 @@ impl Batch {
             key,
             id_hash: event.event_id.as_deref().map(record::id_hash),
             alias: alias.then_some(event.id),
+            turn: event.turn,
         };
         self.mark(start, Kind::Event, Content::Event(row));
         self.events += 1;

@@ -171,15 +171,16 @@ impl DiskBuffer {
         self.shared.open.ended.notify_waiters();
     }
 
-    pub(in crate::buffer) async fn keep<'a>(
+    /// `to`: numbers of lanes, and whether they are optional.
+    pub(in crate::buffer) async fn keep(
         &self,
         event: Event,
-        to: impl Iterator<Item = &'a DiskLane>,
+        to: impl Iterator<Item = (u32, bool)> + Clone,
         claim: Option<Claim>,
         ack: Ack,
     ) -> Result<EventId, KeepError> {
         let (waiter, kept) = if ack == Ack::Memory { (None, None) } else { split(oneshot::channel()) };
-        let id = self.shared.append(event, to.map(|lane| lane.number), claim, waiter, None)?;
+        let id = self.shared.append(event, to, claim, waiter, None)?;
         match kept {
             None => Ok(id),
             // A writer that went away without a word kept nothing.
@@ -325,17 +326,17 @@ impl State {
 }
 
 impl Shared {
-    /// Puts `event` into the open batch for the lanes `to`; `replayed` is its own id where it has one already.
+    /// Puts `event` into the open batch for the lanes `to`, but for those that are optional and have no room; `replayed`
+    /// is its own id where it has one already.
     pub(super) fn append(
         &self,
         mut event: Event,
-        to: impl Iterator<Item = u32>,
+        to: impl Iterator<Item = (u32, bool)> + Clone,
         claim: Option<Claim>,
         waiter: Option<oneshot::Sender<Result<EventId, KeepError>>>,
         replayed: Option<EventId>,
     ) -> Result<EventId, KeepError> {
-        let source = self.source(&event, to);
-        let lanes = Arc::clone(&source.1);
+        let mut source = self.source(&event, to.clone().map(|(lane, _)| lane));
         let key = claim.as_ref().map(Claim::key);
         let mut state = self.state.lock();
         if state.closed {
@@ -346,6 +347,13 @@ impl Shared {
             Room::Full => return Err(KeepError::Full { destination: None }),
             Room::Failed => return Err(KeepError::Storage),
         }
+        let has_room = |lane: u32| state.lanes.check(event.weight(), &[lane]).is_ok();
+        if to.clone().any(|(lane, optional)| optional && !has_room(lane)) {
+            self.metrics.limit_hit("destination.max_pending");
+            let rest = to.filter(|(lane, optional)| !optional || has_room(*lane));
+            source = self.source(&event, rest.map(|(lane, _)| lane));
+        }
+        let lanes = Arc::clone(&source.1);
         state.lanes.check(event.weight(), &lanes.lanes).map_err(|full| self.full(full))?;
         if let Some(id) = replayed {
             event.id = id;
@@ -443,6 +451,7 @@ impl Shared {
     pub(super) fn committed(&self, kept: Vec<Kept>, committed: &Committed) {
         let now = self.clock.now();
         let mut answers = Vec::with_capacity(kept.len());
+        let mut freed = Vec::new();
         {
             let mut state = self.state.lock();
             let state = &mut *state;
@@ -458,11 +467,13 @@ impl Shared {
                 if let Some((due, attempt, dying)) = state.deferring.remove(&(*seq, *lane)) {
                     state.lanes.wait(*seq, *lane, due, attempt, dying, *at);
                     state.lanes.wake(*lane);
+                    freed.extend((dying && state.lanes.has_freed(*lane)).then_some(*lane));
                 } else {
                     state.moved(*seq, *lane, *at);
                 }
             }
         }
+        freed.into_iter().for_each(|lane| self.look(lane));
         for (id, claim, waiter) in answers {
             if let Some(claim) = claim {
                 claim.confirm(id, now);

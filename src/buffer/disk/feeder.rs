@@ -69,8 +69,10 @@ fn feed(shared: &Arc<Shared>, lane: u32) -> bool {
         }
         state.lanes.wanted(lane, now)
     };
-    let Wanted { fresh, max_bytes, retries, max_retry_bytes } = wanted;
     let mut found = Found::default();
+    let sifted = sift(shared, lane, &wanted, &mut found);
+    let Wanted { class, fresh, max_bytes, retries, max_retry_bytes, .. } = wanted;
+    let fresh = sifted.unwrap_or(fresh);
     let most = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(PER_TURN);
     for (seq, read) in shared.spool.read_many(&fresh, most) {
         found.sort(seq, read, Vec::new());
@@ -106,13 +108,28 @@ fn feed(shared: &Arc<Shared>, lane: u32) -> bool {
         for lost in lost {
             lose(shared, &mut state, &lost, lane);
         }
-        state.lanes.bring(lane, ready, waited);
+        state.lanes.bring(lane, class, ready, waited);
         state.lanes.wants_refill(lane, now)
     };
     if more && !failed {
         shared.look(lane);
     }
     !failed
+}
+
+/// Of the start of a backlog, what is to be read: whose order key is busy steps aside unread. `None` where nothing is to be
+/// sifted.
+fn sift(shared: &Shared, lane: u32, wanted: &Wanted, found: &mut Found) -> Option<Vec<u64>> {
+    if wanted.sift.is_empty() {
+        return None;
+    }
+    let keys = shared.spool.order_keys(&wanted.sift);
+    found.failed |= keys.is_err();
+    let (fresh, full) = shared.state.lock().lanes.sift(lane, wanted, keys.unwrap_or_default());
+    if full {
+        shared.metrics.limit_hit("order_keys");
+    }
+    Some(fresh)
 }
 
 /// What came of the reading.
@@ -152,6 +169,9 @@ fn lose(shared: &Shared, state: &mut State, lost: &Lost, lane: u32) {
         lanes.iter().copied().filter(|lane| state.lanes.is_pending(lost.seq, *lane)).collect();
     state.lanes.lost(lost.seq, weight, &lanes);
     for lane in pending {
+        if state.lanes.has_freed(lane) {
+            shared.look(lane);
+        }
         shared.note(state, Progress { seq: lost.seq, lane, what: What::Lost, attempts: Vec::new() });
     }
     tracing::error!(

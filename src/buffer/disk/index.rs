@@ -28,6 +28,8 @@
 //! 13 lanes     number u32, name (length u32, bytes)
 //! 14 sources   number u32, route, provider (length 0xffffffff: none), count u32 of the lanes' numbers, u32 each
 //! 15 replaces  u32 each
+//! 16 classes   of each slot, as in its record: u8; only if not all are normal
+//! 17 order     keys of each slot, u64, 0 where it has none; only if some have one
 //! ```
 
 mod layout;
@@ -46,7 +48,7 @@ use bytes::Bytes;
 
 use super::source::Source;
 use crate::clock::Millis;
-use crate::event::{DedupeKey, EventId};
+use crate::event::{DedupeKey, EventId, Turn};
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub(in crate::buffer) struct Row {
     pub id_hash: Option<u32>,
     /// Its id, where that is not made of `received` and `seq`.
     pub alias: Option<EventId>,
+    /// Its class and its order key.
+    pub turn: Turn,
 }
 
 /// An id whose event is somewhere else, or gone.

@@ -30,6 +30,10 @@ impl fmt::Debug for DiskLane {
 }
 
 impl DiskLane {
+    pub(in crate::buffer) fn number(&self) -> u32 {
+        self.number
+    }
+
     pub(in crate::buffer) fn destination(&self) -> &Arc<str> {
         &self.signal.name
     }
@@ -39,7 +43,7 @@ impl DiskLane {
         let now = self.shared.clock.now();
         let (taken, look) = {
             let mut state = self.shared.state.lock();
-            let taken = state.lanes.take(self.number, max);
+            let taken = state.lanes.take(self.number, max, now);
             (taken, state.lanes.wants_refill(self.number, now))
         };
         if look {
@@ -53,16 +57,8 @@ impl DiskLane {
         self.shared.state.lock().lanes.take_express(self.number)
     }
 
-    pub(in crate::buffer) fn take_due(&self, now: Millis) -> Option<Delivery> {
-        let (taken, look) = {
-            let mut state = self.shared.state.lock();
-            let taken = state.lanes.take_due(self.number, now);
-            (taken, state.lanes.wants_refill(self.number, now))
-        };
-        if look {
-            self.shared.look(self.number);
-        }
-        taken
+    pub(in crate::buffer) fn recovering(&self, recovering: bool) {
+        self.shared.state.lock().lanes.recovering(self.number, recovering);
     }
 
     pub(in crate::buffer) fn next_due(&self) -> Option<Millis> {
@@ -88,8 +84,12 @@ impl DiskLane {
         ready.record(attempt);
         state.excerpts.remove(ready.seq, self.number);
         let emptied = state.lanes.depth(self.number).0 == 0;
+        let freed = state.lanes.has_freed(self.number);
         self.shared.note(&state, self.progress(ready, What::Delivered));
         drop(state);
+        if freed {
+            self.shared.look(self.number);
+        }
         if emptied {
             self.shared.open.ended.notify_waiters();
         }
@@ -112,7 +112,11 @@ impl DiskLane {
         let Some(mut ready) = state.lanes.dying(self.number, id) else { return self.complain("settled", id) };
         state.dying += 1;
         state.excerpts.remove(ready.seq, self.number);
+        let freed = state.lanes.has_freed(self.number);
         drop(state);
+        if freed {
+            self.shared.look(self.number);
+        }
         if let Some(attempt) = attempt {
             ready.record(attempt);
         }

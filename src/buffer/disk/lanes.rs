@@ -4,14 +4,17 @@
 //! ```text
 //!            ┌─(no room, or others before it)─► backlog ──wanted──► being read ──bring──┐
 //! reserve ► admit ──────────────────────────────────────────────► window ◄──────────────┘
-//!                                                                   │ ▲
-//!                                                                take  put_back
+//!            └─(behind one of its key)─► aside ─(freed)─► next ─wanted─┘│ ▲
+//!                                                                   take  put_back
 //!                                                                   ▼ │
-//!   waiting ──wanted (due)──► being read ──bring──► ready ──take_due──► in flight ──settle──► gone
-//!      ▲                                                                   │
-//!      └────────────── wait ◄─────────────── ending ◄──── defer, dying ────┘
+//!   waiting ──wanted (due)──► being read ──bring──► ready ──take──► in flight ──settle──► gone
+//!      ▲                                                                │
+//!      └────────────── wait ◄─────────────── ending ◄──── defer, dying ─┘
 //!                                               └──── died ────► dead
 //! ```
+//! All but what is in flight or ending stands so for each class of its own; the order keys are the lane's. Where a lane has
+//! events with keys, the start of its backlog is *sifted* before it is read: whose key is busy steps aside unread.
+//!
 //! What happens to an event is written first (`wait` and `died` come after the commit), but for a 2xx: one that is
 //! forgotten by a crash goes out again.
 
@@ -21,32 +24,31 @@ mod live;
 mod outcome;
 mod refill;
 mod restore;
-mod seqs;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use super::progress::Loc;
-use super::retries::{Retries, Retry, RetryRoom};
+use super::retries::{Retry, RetryRoom};
 use crate::buffer::express::{ExpressQueue, LaneSignal};
 use crate::buffer::handoff::{Delivery, MaxPending, OpenExpress};
 use crate::buffer::quota::{Amount, Charge, Full, Holding, Quota};
+use crate::buffer::seqs::Seqs;
 use crate::buffer::view::MAX_ATTEMPTS_KEPT;
 use crate::clock::Millis;
-use crate::event::{Attempt, Event, EventId};
-use lane::{Lane, Near, Stand};
+use crate::event::{Attempt, Event, EventId, OrderKey, Priority, Turn};
+use lane::{Lane, Near, Stand, Track};
 use restore::Restoring;
-use seqs::Seqs;
 
-/// How much the windows hold.
+/// How much the windows hold. There is one for each class of a lane.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// A lane's window holds at most so many fresh events …
+    /// A window holds at most so many fresh events …
     window_events: usize,
     /// … and so many bytes, but always one event; as much again may be retries whose time has come.
     window_bytes: u64,
-    /// The windows of all lanes hold at most so many bytes, but for the one event of each.
+    /// All windows hold at most so many bytes, but for the one event of each.
     windows_bytes: u64,
 }
 
@@ -97,11 +99,16 @@ pub(in crate::buffer) struct Reserved {
     charges: Vec<(u32, Charge)>,
 }
 
-/// What is to be read for a lane.
+/// What is to be read for one class of a lane.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::buffer) struct Wanted {
+    /// The class.
+    pub class: Priority,
     /// Fresh events, ascending.
     pub fresh: Vec<u64>,
+    /// Instead of these: the start of the backlog, ascending, of which the order keys are to be told to [`Lanes::sift`].
+    /// That must come, too.
+    pub sift: Vec<u64>,
     /// So many bytes of them at most, but always one.
     pub max_bytes: u64,
     /// Retries whose time has come, earliest first. One that is dying is the caller's from here on, as after
@@ -192,7 +199,7 @@ impl Lanes {
     fn make(&mut self, number: u32) {
         while self.lanes.len() <= number as usize {
             let express = ExpressQueue::new(Arc::clone(&self.open));
-            self.lanes.push(Lane::new(Retries::new(&self.room), express));
+            self.lanes.push(Lane::new(&self.room, express));
             self.quota.add_destination();
         }
     }
@@ -232,8 +239,13 @@ impl Lanes {
             bytes: lane.pending_bytes,
             dead: lane.dead.len(),
             oldest: lane.oldest(),
-            backlog: lane.backlog.len(),
-            waiting: lane.waiting.len(),
+            backlog: lane
+                .tracks
+                .iter()
+                .map(|(_, track)| track.backlog.len() + track.next.len() as u64)
+                .sum::<u64>()
+                + lane.keys.aside(),
+            waiting: lane.tracks.iter().map(|(_, track)| track.waiting.len()).sum(),
             in_flight: lane.in_flight.len() as u64,
         })
     }

@@ -24,17 +24,13 @@ const RUN: u32 = 256 * 1024;
 /// What the tables of places that were used last may take in memory.
 const CACHED: usize = 8 * 1024 * 1024;
 
-/// So few events of one segment are found by a page of its index each, where the whole table is not at hand: a lane's
-/// events may lie far apart, and the table is a hundred pages.
-const FEW: usize = 16;
-
 /// The tables of places that were used last.
 #[derive(Debug, Default)]
 pub(super) struct OffsetsCache(Mutex<VecDeque<(u32, Arc<Offsets>)>>);
 
 impl OffsetsCache {
     /// The table of the segment `number`, where it is at hand.
-    fn cached(&self, number: u32) -> Option<Arc<Offsets>> {
+    pub fn cached(&self, number: u32) -> Option<Arc<Offsets>> {
         let mut cached = self.0.lock();
         let at = cached.iter().position(|(cached, _)| *cached == number)?;
         let found = cached.remove(at)?;
@@ -42,7 +38,7 @@ impl OffsetsCache {
         Some(found.1)
     }
 
-    fn get<D: Device>(&self, segment: &Segment<D>) -> Result<Arc<Offsets>, IndexError> {
+    pub fn get<D: Device>(&self, segment: &Segment<D>) -> Result<Arc<Offsets>, IndexError> {
         let number = segment.number();
         if let Some(found) = self.cached(number) {
             return Ok(found);
@@ -122,10 +118,7 @@ impl<D: Device> Spool<D> {
         let spanning = self.spanning(seq);
         let mut failed = None;
         for segment in near.into_iter().chain(&spanning) {
-            let summary = segment.summary();
-            let until = |end: u64| all.partition_point(|seq| *seq < end);
-            let here = until(summary.last_seq.saturating_add(1)).saturating_sub(until(summary.first_seq));
-            match self.place_of(segment, seq, here <= FEW) {
+            match self.place_of(segment, seq, segment.few_of(all)) {
                 Ok(Some((offset, len))) => {
                     return Ok(Some(Place { segment: Arc::clone(segment), offset, len }));
                 }
@@ -162,7 +155,7 @@ impl<D: Device> Spool<D> {
         drop(self.maintaining.lock());
     }
 
-    fn spanning(&self, seq: u64) -> Vec<Arc<Segment<D>>> {
+    pub(super) fn spanning(&self, seq: u64) -> Vec<Arc<Segment<D>>> {
         self.segments.read().values().filter(|segment| segment.spans(seq)).cloned().collect()
     }
 

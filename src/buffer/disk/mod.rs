@@ -7,8 +7,11 @@
 //! - What happened to an event (delivered, deferred with attempts and due time, dead, requeued) is written behind
 //!   events, in the same log, and is on the disk with the next commit: at most one commit later, or 50 ms.
 //! - A segment goes only after the progress that it holds for events elsewhere stands in a later one, durably.
-//! - Memory holds no event that waits, but a window of each lane; a bit for a place, and 24 bytes for a waiting retry, up
-//!   to a million of them: more are in a file without a name, which the next start does without.
+//! - Memory holds no event that waits, but a window of each class of a lane; a bit for a place, and 24 bytes for a waiting
+//!   retry, up to a million of them: more are in a file without a name, which the next start does without.
+//! - What is next in a lane: class first, inside a class due retries and fresh ones in turn, an event whose key is busy steps
+//!   aside; the rate and the ramp bound the sum. An event carries its class and its order key (a hash) from its first
+//!   record on; a retry that waits holds its key, so a restart changes no order.
 //! - A record is believed only if its CRC-32C is right; what is not believed is counted, copied away and named.
 //! - A failed `fdatasync` or write is never repeated on its file: the segment is given up, its waiting senders get a 503,
 //!   the next commit goes to a new one. What earlier commits left unsynced there, since nobody waited for it (progress,
@@ -30,7 +33,8 @@
 //! held in memory. hooklatch's own id of an event is its time and that number, so an id is looked up without an index.
 //!
 //! ```text
-//! segment    header at 0 and, the same again, at 512; records from 1024 on
+//! segment    header at 0 and, the same again, at 512; records from 1024 on. Version 2: events may have a class and an order
+//!            key; of version 1 all are normal ones without a key
 //! header     magic "hlspool\0" | version u16 | features u16 | number u32 | nonce u32 | first seq u64 | opened u64 ms
 //!            | crc32c u32
 //! record     len u32 (of the payload) | crc32c u32 | seq u32 | kind u8 | commit u24 | payload

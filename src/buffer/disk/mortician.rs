@@ -141,7 +141,7 @@ fn requeue(shared: &Arc<Shared>, id: EventId, only: Option<&str>) -> Result<usiz
         if !shared.pend_again(id, lane)? {
             let (waiter, stands) = oneshot::channel();
             let event = (*letter.event).clone();
-            shared.append(event, std::iter::once(lane), None, Some(waiter), Some(id))?;
+            shared.append(event, std::iter::once((lane, false)), None, Some(waiter), Some(id))?;
             stands.blocking_recv().unwrap_or(Err(KeepError::Storage))?;
         } else if !shared.flush() {
             return Err(KeepError::Storage);
@@ -159,8 +159,8 @@ impl Shared {
     /// Whether the event's record is in the spool still, and pends at `lane` now. Blocks.
     pub(super) fn pend_again(&self, id: EventId, lane: u32) -> Result<bool, KeepError> {
         let Some(seq) = self.spool.seq_of(id) else { return Ok(false) };
-        let (source, weight) = match self.spool.read(seq) {
-            Read::Event { source, weight, .. } => (source, weight),
+        let (source, weight, turn) = match self.spool.read(seq) {
+            Read::Event { event, source, weight, .. } => (source, weight, event.turn),
             Read::Gone | Read::Damaged { .. } => return Ok(false),
             Read::Failed => return Err(KeepError::Storage),
         };
@@ -180,7 +180,7 @@ impl Shared {
             if holders.stay() {
                 let room = state.lanes.check_requeue(seq, &[lane], weight, &lanes.lanes);
                 room.map_err(|full| self.full(full))?;
-                state.lanes.requeue(seq, lane, weight, &lanes.lanes);
+                state.lanes.requeue(seq, lane, (weight, turn), &lanes.lanes);
                 self.note(&state, Progress { seq, lane, what: What::Requeued, attempts: Vec::new() });
                 return Ok(true);
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use super::index::Row;
 use super::progress::{Loc, Progress};
 use super::source::Names;
 use crate::clock::Millis;
@@ -47,9 +48,9 @@ impl SpoolOptions {
 /// Recovery tells what it finds: all progress in the order of the log, so that an event that is settled is known to be so
 /// when it comes; then all events in ascending order; then the ids, oldest first.
 pub(in crate::buffer) trait Rebuild {
-    /// An event. `source` is a number in [`SharedNames`], `weight` the length of its record; `alias` its id where that is
-    /// not made of its time and number.
-    fn event(&mut self, seq: u64, source: u32, weight: u32, received: Millis, alias: Option<EventId>);
+    /// An event, as its index knows it; `source` is the number in [`SharedNames`] of where it came from and goes to, the row
+    /// has its segment's own.
+    fn event(&mut self, source: u32, row: &Row);
     /// A step of an event; its lane is a number in [`SharedNames`]. The event itself may be gone.
     fn progress(&mut self, at: Loc, progress: Progress);
     /// The id that the event of `key` was given.

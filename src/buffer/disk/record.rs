@@ -12,7 +12,9 @@ mod resync;
 mod tests;
 mod wire;
 
-pub(in crate::buffer) use event::{decode_event, decode_event_head, encode_event, id_hash};
+pub(in crate::buffer) use event::{
+    class_code, class_of, decode_event, decode_event_head, encode_event, id_hash,
+};
 pub use fuzz::fuzz_record;
 pub(in crate::buffer) use names::{
     decode_id, decode_lane, decode_replaces, decode_source, encode_id, encode_lane, encode_replaces,
@@ -28,8 +30,8 @@ use crate::clock::Millis;
 pub(in crate::buffer) const HEADER: usize = 1024;
 /// The frame in front of every record's payload.
 pub(in crate::buffer) const RECORD_HEADER: usize = 16;
-/// The format that this code writes, and the newest that it reads.
-pub(in crate::buffer) const VERSION: u16 = 1;
+/// The format that this code writes, and the newest that it reads. In 1 no event has a turn.
+pub(in crate::buffer) const VERSION: u16 = 2;
 
 /// A segment's header stands twice: what damages one leaves the other.
 const SECOND_COPY: usize = 512;

@@ -8,6 +8,7 @@ use roaring::RoaringTreemap;
 
 use super::dead::DeadLetters;
 use super::device::RealDevice;
+use super::index::Row;
 use super::lanes::Lanes;
 use super::ports::{Read, Rebuild, SharedNames};
 use super::progress::{Loc, Progress, What};
@@ -119,7 +120,8 @@ impl Rebuild for Rebuilding<'_> {
         }
     }
 
-    fn event(&mut self, seq: u64, source: u32, weight: u32, _received: Millis, alias: Option<EventId>) {
+    fn event(&mut self, source: u32, row: &Row) {
+        let Row { seq, len: weight, alias, turn, .. } = *row;
         let Some(source) = self.source(source) else { return };
         let settled = &self.settled;
         let pending: Vec<u32> = source
@@ -131,13 +133,13 @@ impl Rebuild for Rebuilding<'_> {
         if pending.is_empty() {
             return;
         }
-        self.lanes.restore(seq, weight, &pending);
+        self.lanes.restore(seq, weight, turn, &pending);
         for lane in pending {
             if let Some(id) = alias {
                 self.aliases.insert((id, lane));
             }
             if let Some((at, progress)) = self.waiting.remove(&(seq, lane)) {
-                self.lanes.restore_progress(&source.lanes, weight, at, &progress);
+                self.lanes.restore_progress(&source.lanes, (weight, turn), at, &progress);
             }
         }
     }

@@ -112,6 +112,7 @@ fn take_in(rows: &mut Rows, header: &SegmentHeader, offset: u32, record: &Record
                 key: head.key,
                 id_hash: head.event_id_hash,
                 alias: head.alias,
+                turn: head.turn,
             });
         }
         Kind::Progress => {

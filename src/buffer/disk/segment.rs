@@ -13,6 +13,7 @@ use super::index::{self, IdRow, Index, IndexError, Offsets, Row};
 use super::record::{self, Kind, SegmentHeader};
 use super::source::{Names, Source};
 use crate::clock::Millis;
+use crate::event::OrderKey;
 
 /// A segment, whoever holds it may read what is committed.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ struct State<F> {
     numbers: Arc<Numbers>,
     form: Form<F>,
 }
+
+/// So few events of one segment are found by a page of its index each, where the whole table is not at hand: a lane's
+/// events may lie far apart, and the table is a hundred pages.
+const FEW: usize = 16;
 
 /// What is asked often, without reading anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,6 +281,31 @@ impl<D: Device> Segment<D> {
         match &self.state.read().form {
             Form::Open(_) => Err(IndexError::Damaged),
             Form::Indexed(index) => index.offsets(),
+        }
+    }
+
+    /// The bits of the order key of `seq`, 0 for none, where that is known in memory; as [`Self::place_in_memory`].
+    pub fn order_key_in_memory(&self, seq: u64) -> Result<Option<u64>, ()> {
+        match &self.state.read().form {
+            Form::Open(rows) => {
+                Ok(find_row(&rows.rows, seq).map(|row| row.turn.order_key.map_or(0, OrderKey::to_bits)))
+            }
+            Form::Indexed(_) => Err(()),
+        }
+    }
+
+    /// Whether it spans few of `seqs`, which ascend.
+    pub fn few_of(&self, seqs: &[u64]) -> bool {
+        let summary = self.summary();
+        let until = |end: u64| seqs.partition_point(|seq| *seq < end);
+        until(summary.last_seq.saturating_add(1)).saturating_sub(until(summary.first_seq)) <= FEW
+    }
+
+    /// See [`Index::order_key`].
+    pub fn order_key_by_page(&self, seq: u64) -> Result<Option<Option<u64>>, IndexError> {
+        match &self.state.read().form {
+            Form::Open(_) => Ok(None),
+            Form::Indexed(index) => index.order_key(seq),
         }
     }
 

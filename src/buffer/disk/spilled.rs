@@ -8,7 +8,7 @@ use super::dead::{DeadLetter, Inserted};
 use super::progress::{Loc, Progress, What};
 use crate::buffer::handoff::DeadReason;
 use crate::buffer::spill::{self, Spilled, SpilledPlace, TakenSpill};
-use crate::event::ClaimKeeper;
+use crate::event::{ClaimKeeper, Turn};
 
 /// Events in one commit.
 const AT_ONCE: usize = 256;
@@ -17,6 +17,7 @@ const AT_ONCE: usize = 256;
 struct Appended {
     seq: u64,
     weight: u32,
+    turn: Turn,
     lanes: Box<[u32]>,
     waiting: Vec<Progress>,
 }
@@ -70,12 +71,12 @@ impl Shared {
                 "the disk refused what the last stop left to be delivered; its file is kept".to_owned()
             );
         }
-        for Appended { seq, weight, lanes, waiting } in appended {
-            state.lanes.restore(seq, weight, &lanes);
+        for Appended { seq, weight, turn, lanes, waiting } in appended {
+            state.lanes.restore(seq, weight, turn, &lanes);
             for progress in waiting {
                 let at = places.iter().find(|(of, lane, _)| (*of, *lane) == (seq, progress.lane));
                 let at = at.map_or(Loc { segment: 0, offset: 0 }, |(_, _, at)| *at);
-                state.lanes.restore_progress(&lanes, weight, at, &progress);
+                state.lanes.restore_progress(&lanes, (weight, turn), at, &progress);
             }
         }
         state.lanes.restored();
@@ -100,7 +101,7 @@ impl Shared {
                 waiting.push(progress);
             }
         }
-        Some(Appended { seq, weight, lanes: source.lanes.clone(), waiting })
+        Some(Appended { seq, weight, turn: spilled.event.turn, lanes: source.lanes.clone(), waiting })
     }
 
     fn bury_spilled(&self, chunk: &[Spilled]) -> Result<(), String> {

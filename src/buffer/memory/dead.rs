@@ -25,7 +25,7 @@ impl State {
         let Some(stored) = self.events.get_mut(&id.seq()).filter(|stored| stored.event.id == id) else {
             return Told::new();
         };
-        let size = stored.holding.size;
+        let (size, turn) = (stored.holding.size, stored.event.turn);
         let mut told = Told::new();
         for place in stored.places.iter_mut().filter(|place| matches!(place.state, At::Dead(_))) {
             let Some(lane) = self.lanes.get_mut(place.lane as usize) else { continue };
@@ -34,7 +34,7 @@ impl State {
             }
             lane.dead -= 1;
             renew(place, now);
-            lane.push_fresh(id.seq(), size);
+            lane.push_fresh(turn, id.seq(), size);
             told.push(Arc::clone(&lane.signal));
         }
         if !told.is_empty() && !stored.is_dead_somewhere() {
@@ -67,13 +67,13 @@ impl State {
         if stored.holding.is_free() && stored.places.iter().any(delivered) {
             self.history.remove(id.seq());
         }
-        let Stored { holding, places, .. } = stored;
+        let Stored { event, holding, places, .. } = stored;
         let mut told = Told::new();
         for place in places.iter_mut().filter(|place| delivered(place)) {
             let Some(lane) = self.lanes.get_mut(place.lane as usize) else { continue };
             place.charge = self.quota.charge(holding, place.lane);
             renew(place, now);
-            lane.push_fresh(id.seq(), holding.size);
+            lane.push_fresh(event.turn, id.seq(), holding.size);
             told.push(Arc::clone(&lane.signal));
         }
         told.append(&mut self.requeue_dead(now, id, only));

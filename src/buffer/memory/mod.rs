@@ -35,13 +35,16 @@ use super::settings::BufferSettings;
 use super::view::{BufferStats, EventFilter, EventView};
 use crate::clock::{Clock, Millis};
 use crate::event::{Attempt, Claim, Event, EventId, Outcome};
+use crate::observe::Metrics;
+use lane::LaneState;
 use listing::{PER_CALL, PER_LOCK, PER_PAGE};
-use state::{NotInFlight, State};
+use state::{Kept, NotInFlight, State};
 use stored::Place;
 
 /// The buffer in memory.
 pub struct MemoryBuffer {
     clock: Clock,
+    metrics: Arc<Metrics>,
     state: Mutex<State>,
     open: Arc<OpenExpress>,
 }
@@ -54,10 +57,10 @@ impl fmt::Debug for MemoryBuffer {
 }
 
 impl MemoryBuffer {
-    pub(super) fn new(settings: &BufferSettings, clock: Clock) -> Arc<Self> {
+    pub(super) fn new(settings: &BufferSettings, clock: Clock, metrics: Arc<Metrics>) -> Arc<Self> {
         let open = Arc::<OpenExpress>::default();
         let bound = Amount::new(settings.max_events, settings.max_bytes);
-        Arc::new(Self { clock, state: Mutex::new(State::new(bound, Arc::clone(&open))), open })
+        Arc::new(Self { clock, metrics, state: Mutex::new(State::new(bound, Arc::clone(&open))), open })
     }
 
     pub(super) fn lane(self: &Arc<Self>, destination: &str) -> MemoryLane {
@@ -70,27 +73,34 @@ impl MemoryBuffer {
         self.open.ended.notify_waiters(); // what is not configured any more is not waited for
     }
 
+    /// `to`: lanes, and whether they are optional.
     pub(super) fn keep<'a>(
         &self,
         event: Event,
-        to: impl Iterator<Item = &'a MemoryLane> + Clone,
+        to: impl Iterator<Item = (&'a MemoryLane, bool)> + Clone,
         claim: Option<Claim>,
     ) -> Result<EventId, KeepError> {
         let now = self.clock.now();
         // Allocated before the lock; what the history lets go is freed after it.
         let mut event = Arc::new(event);
         let mut places = Vec::with_capacity(to.size_hint().1.unwrap_or(1));
-        for lane in to.clone() {
+        let mut optional = Vec::new();
+        for (lane, is_optional) in to.clone() {
             if !places.iter().any(|place: &Place| place.lane == lane.number) {
                 places.push(Place::fresh(lane.number, Charge::None));
+                optional.extend(is_optional.then_some(lane.number));
             }
         }
-        let kept = self.state.lock().keep(now, &mut event, places, claim.as_ref().map(Claim::key));
-        let (id, _gone) = kept?;
+        let key = claim.as_ref().map(Claim::key);
+        let kept = self.state.lock().keep(now, &mut event, places, &optional, key);
+        let Kept { id, left_out, gone: _gone } = kept?;
+        if left_out {
+            self.metrics.limit_hit("destination.max_pending");
+        }
         if let Some(claim) = claim {
             claim.confirm(id, now);
         }
-        to.for_each(|lane| lane.signal.added());
+        to.for_each(|(lane, _)| lane.signal.added());
         Ok(id)
     }
 
@@ -193,7 +203,15 @@ impl MemoryLane {
 
     pub(super) fn take(&self, max: usize) -> Vec<Delivery> {
         self.signal.looking();
-        self.buffer.state.lock().take(self.number, max)
+        let now = self.buffer.clock.now();
+        let mut state = self.buffer.state.lock();
+        let taken = state.take(self.number, max, now);
+        let out_of_keys = state.lanes.get_mut(self.number as usize).is_some_and(LaneState::tell_out_of_keys);
+        drop(state);
+        if out_of_keys {
+            self.buffer.metrics.limit_hit("order_keys");
+        }
+        taken
     }
 
     pub(super) fn take_express(&self) -> Option<Delivery> {
@@ -205,8 +223,10 @@ impl MemoryLane {
         self.buffer.state.lock().lanes.get(self.number as usize).map_or(0, |lane| lane.dead)
     }
 
-    pub(super) fn take_due(&self, now: Millis) -> Option<Delivery> {
-        self.buffer.state.lock().take_due(self.number, now)
+    pub(super) fn recovering(&self, recovering: bool) {
+        if let Some(lane) = self.buffer.state.lock().lanes.get_mut(self.number as usize) {
+            lane.recovering(recovering);
+        }
     }
 
     pub(super) fn next_due(&self) -> Option<Millis> {

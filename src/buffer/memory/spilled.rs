@@ -128,7 +128,7 @@ impl State {
         }
         let mut place = Place::fresh(number, Charge::None);
         place.attempts = from.attempts;
-        let (seq, size) = (stored.event.id.seq(), stored.holding.size);
+        let (turn, seq, size) = (stored.event.turn, stored.event.id.seq(), stored.holding.size);
         if from.what == What::Delivered {
             place.state = At::Delivered;
             stored.places.push(place);
@@ -145,9 +145,9 @@ impl State {
             }
             What::Deferred { due, dying: None } => {
                 place.state = At::Deferred { due };
-                lane.push_waiting(due, seq, size);
+                lane.push_waiting(turn, due, seq, size);
             }
-            What::Requeued | What::Lost | What::Delivered => lane.push_fresh(seq, size),
+            What::Requeued | What::Lost | What::Delivered => lane.push_fresh(turn, seq, size),
         }
         stored.places.push(place);
         told.push(signal);

@@ -4,7 +4,7 @@
 //! ```text
 //! keep ──► Fresh ──take──► InFlight ──settle──► Delivered ──(all destinations)──► history ──► gone
 //!            ▲  put_back │    │  ▲                                                   │
-//!            ├───────────┘    │  └─take_due─ Deferred ◄─defer─┘                      │
+//!            ├───────────┘    │  └─── take ─ Deferred ◄─defer─┘                      │
 //!            ├── requeue ── Dead ◄─settle─────┘                                      │
 //!            └── replay ──── Delivered, Dead, history ◄──────────────────────────────┘
 //! ```
@@ -45,6 +45,15 @@ pub(super) struct State {
 
 /// What is left of an event that the history let go; dropped outside the lock, where that is easy.
 pub(super) type Gone = Option<Stored>;
+
+/// An event that was kept.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) id: EventId,
+    /// An optional lane had no room for it.
+    pub(super) left_out: bool,
+    pub(super) gone: Gone,
+}
 
 impl State {
     pub(super) fn new(bound: Amount, open: Arc<OpenExpress>) -> Self {
@@ -87,29 +96,37 @@ impl State {
         self.express_bytes = (self.quota.bound().bytes / 8 / parts).max(AT_LEAST);
     }
 
-    /// Keeps `event` in the lanes of `places` (numbers only, not charged yet), or nowhere.
+    /// Keeps `event` in the lanes of `places` (numbers only, not charged yet), or nowhere; those of `optional` that have no
+    /// room are left out.
     pub(super) fn keep(
         &mut self,
         now: Millis,
         event: &mut Arc<Event>,
         mut places: Vec<Place>,
+        optional: &[u32],
         key: Option<DedupeKey>,
-    ) -> Result<(EventId, Gone), KeepError> {
+    ) -> Result<Kept, KeepError> {
         if self.closed {
             return Err(KeepError::ShuttingDown);
         }
         let mut holding = Holding::new(event.weight());
+        let wanted = places.len();
+        if !optional.is_empty() {
+            let has_room = |lane: u32| self.quota.check(&holding, [lane]).is_ok();
+            places.retain(|place| !optional.contains(&place.lane) || has_room(place.lane));
+        }
+        let left_out = places.len() < wanted;
         self.quota.check(&holding, places.iter().map(|place| place.lane)).map_err(|full| self.full(full))?;
         let id = self.name(now, event);
         for place in &mut places {
             place.charge = self.quota.charge(&mut holding, place.lane);
             if let Some(lane) = self.lanes.get_mut(place.lane as usize) {
-                lane.push_fresh(id.seq(), holding.size);
+                lane.push_fresh(event.turn, id.seq(), holding.size);
             }
         }
         self.events.insert(id.seq(), Stored { event: Arc::clone(event), holding, key, places });
         let gone = if holding.is_free() { self.retire(id.seq(), holding.size) } else { None };
-        Ok((id, gone))
+        Ok(Kept { id, left_out, gone })
     }
 
     /// Hands `event` to `lanes` ahead of their backlog, to all or to none.
@@ -160,9 +177,10 @@ impl State {
         KeepError::Full { destination }
     }
 
-    /// The next deliveries of a lane: passed events, then those put back, then fresh ones.
-    pub(super) fn take(&mut self, number: u32, max: usize) -> Vec<Delivery> {
-        let Some(lane) = self.lanes.get_mut(number as usize) else { return Vec::new() };
+    /// The next deliveries of a lane, at most `max`: passed events, then what is kept (see `turns`).
+    pub(super) fn take(&mut self, number: u32, max: usize, now: Millis) -> Vec<Delivery> {
+        let Self { lanes, events, .. } = self;
+        let Some(lane) = lanes.get_mut(number as usize) else { return Vec::new() };
         let count = max.min(lane.waiting());
         let mut taken = Vec::with_capacity(count);
         while taken.len() < count {
@@ -170,15 +188,11 @@ impl State {
             taken.push(delivery);
         }
         while taken.len() < count {
-            let Some(seq) = lane.pop_fresh() else { break };
-            taken.extend(start(&mut self.events, number, seq));
+            let key_of = |seq: u64| events.get(&seq)?.event.turn.order_key;
+            let Some(seq) = lane.pop(now, &key_of) else { break };
+            taken.extend(start(events, number, seq));
         }
         taken
-    }
-
-    pub(super) fn take_due(&mut self, number: u32, now: Millis) -> Option<Delivery> {
-        let seq = self.lanes.get_mut(number as usize)?.pop_due(now)?;
-        start(&mut self.events, number, seq)
     }
 
     /// Ends a delivery for good. `Err` where it was not in flight.
@@ -231,7 +245,7 @@ impl State {
         let lane = self.lanes.get_mut(number as usize).ok_or(NotInFlight)?;
         place.record(attempt, excerpt, &mut self.excerpts);
         place.state = At::Deferred { due };
-        lane.push_deferred(due, id.seq());
+        lane.push_deferred(stored.event.turn.priority, due, id.seq());
         Ok(())
     }
 
@@ -241,7 +255,7 @@ impl State {
         let place = stored.places.get_mut(at).ok_or(NotInFlight)?;
         let lane = self.lanes.get_mut(number as usize).ok_or(NotInFlight)?;
         place.state = At::Fresh;
-        lane.put_back(id.seq());
+        lane.put_back(stored.event.turn.priority, id.seq());
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::delivery::request::Unsendable;
 use crate::delivery::settings::{
     DestinationOptions, DestinationSettings, Endpoint, HeaderValueSetting, HostRule,
 };
-use crate::event::{Event, EventId, Proto};
+use crate::event::{Event, EventId, Proto, Turn};
 use crate::headers::Headers;
 use crate::net::Resolver;
 use crate::secret::Secret;
@@ -41,6 +41,7 @@ pub fn event(body: impl Into<Bytes>) -> Event {
         forwarded_for: "203.0.113.9".into(),
         forwarded_proto: Proto::Https,
         body: body.into(),
+        turn: Turn::default(),
     }
 }
 

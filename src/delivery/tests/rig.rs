@@ -56,7 +56,7 @@ impl std::io::Write for Kept {
 }
 
 pub fn buffer(clock: &Clock) -> Buffer {
-    Buffer::memory(&BufferSettings::new(BufferOptions::memory()).unwrap(), clock.clone())
+    Buffer::memory(&BufferSettings::new(BufferOptions::memory()).unwrap(), clock.clone(), Metrics::new())
 }
 
 impl Rig {

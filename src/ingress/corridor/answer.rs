@@ -9,6 +9,9 @@
 //!
 //! [`Buffer::keep`]: crate::buffer::Buffer::keep
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +22,7 @@ use super::route::{Corridor, Kind};
 use super::{Ended, Ingress, Request, Ticket, took};
 use crate::buffer::KeepError;
 use crate::dedupe::Claimed;
-use crate::event::{Ack, Claim, Event, EventId};
+use crate::event::{Ack, Claim, Event, EventId, OrderKey, Turn};
 use crate::ingress::front::Reply;
 use crate::ingress::head::Head;
 use crate::ingress::refusal::Refusal;
@@ -31,7 +34,7 @@ use crate::verify::{Errands, HandshakeReply, RefusalKind, Stage, event_time};
 #[derive(Default)]
 pub(super) struct Seen {
     facts: Facts,
-    id: Option<EventId>,
+    became: Became,
     /// A signature vouches for the rest.
     verified: bool,
     /// It is an event (no challenge, no forgery).
@@ -41,8 +44,16 @@ pub(super) struct Seen {
 impl Seen {
     /// The event that the request is, or repeats.
     pub(super) fn id(&self) -> Option<EventId> {
-        self.id
+        self.became.id
     }
+}
+
+/// What became of an event.
+#[derive(Default)]
+pub(super) struct Became {
+    pub(super) id: Option<EventId>,
+    /// The destination that did not take it (`ack = "delivered"`): the operator's business, not the sender's.
+    pub(super) failed_at: Option<Arc<str>>,
 }
 
 /// An answer and how it counts.
@@ -88,13 +99,18 @@ impl Ingress {
             head: Some(&head),
             took: took(&head),
         };
+        let message = refusal.as_ref().map(|refusal| &*refusal.message).or(answered.reason);
+        let reason = match (message, &seen.became.failed_at) {
+            (Some(message), Some(destination)) => Some(Cow::Owned(format!("{destination}: {message}"))),
+            (message, _) => message.map(Cow::Borrowed),
+        };
         let ended = Ended {
             outcome: answered.outcome,
             bytes,
-            id: seen.id,
+            id: seen.became.id,
             event_id: seen.facts.event_id.as_deref(),
             event_type: seen.facts.event_type.as_deref(),
-            reason: refusal.as_ref().map(|refusal| &*refusal.message).or(answered.reason),
+            reason: reason.as_deref(),
         };
         self.note(&request, &ended, &answered.reply);
         if let Some(refusal) = &refusal {
@@ -125,17 +141,39 @@ impl Ingress {
                 Ok(None) => Err(Refusal::first_one_failed()),
                 Err(_) => Err(self.late()),
             },
-            Examined::Event(Step::Keep(event, claim)) if corridor.settings.ack == Ack::Delivered => {
-                express::deliver(&self.parts, corridor, *event, claim, deadline, &mut seen.id).await
-            }
             Examined::Event(Step::Keep(event, claim)) => {
-                let keeping = self.parts.buffer.keep(*event, &corridor.lanes, claim, corridor.settings.ack);
-                let id = timeout_at(deadline, keeping).await.map_err(|_| self.late())?;
-                let id = id.map_err(|error| self.not_kept(error))?;
-                seen.id = Some(id);
-                Ok(accepted(corridor, id, RequestOutcome::Accepted))
+                self.keep(ticket, corridor, *event, claim, deadline, seen).await
             }
         }
+    }
+
+    async fn keep(
+        &self,
+        ticket: &Ticket,
+        corridor: &Corridor,
+        event: Event,
+        claim: Option<Claim>,
+        deadline: Instant,
+        seen: &mut Seen,
+    ) -> Result<Answered, Refusal> {
+        let Seen { facts, became, .. } = seen;
+        let to = corridor.destinations(facts.event_type.as_deref());
+        let nowhere = to.clone().next().is_none();
+        if nowhere || corridor.settings.ack == Ack::Delivered {
+            // To none of them is to all of them: such an event is accepted, its id remembered, and nothing kept.
+            let mut answered =
+                express::deliver(&self.parts, corridor, event, claim, to, deadline, became).await?;
+            if nowhere {
+                ticket.route.metrics.nowhere();
+                answered.reason = Some("no destination of the route takes this type");
+            }
+            return Ok(answered);
+        }
+        let keeping = self.parts.buffer.keep(event, to, claim, corridor.settings.ack);
+        let id = timeout_at(deadline, keeping).await.map_err(|_| self.late())?;
+        let id = id.map_err(|error| self.not_kept(error))?;
+        became.id = Some(id);
+        Ok(accepted(corridor, id, RequestOutcome::Accepted))
     }
 
     /// Everything up to the point where something may have to be waited for.
@@ -184,6 +222,7 @@ impl Ingress {
         }
         seen.is_event = true;
         seen.facts = facts(corridor, &message);
+        seen.facts.turn = self.turn(ticket, corridor, &message, &seen.facts);
         let claimed = self.claim(ticket, corridor, &message, &seen.facts)?;
         let claim = match claimed {
             Some(Claimed::Duplicate { id, .. }) => return Ok(Examined::Event(Step::Stands(id))),
@@ -193,6 +232,20 @@ impl Ingress {
         };
         let event = event::build(ticket, corridor, head, &seen.facts, body.take().unwrap_or_default(), now);
         Ok(Examined::Event(Step::Keep(Box::new(event), claim)))
+    }
+
+    /// The event's place among others. One without an order key waits for nobody: better than not at all.
+    fn turn(&self, ticket: &Ticket, corridor: &Corridor, message: &Message<'_>, facts: &Facts) -> Turn {
+        let settings = &corridor.settings;
+        let key = settings.order_key.as_ref().map(|key| key.extract(message));
+        if key == Some(None) {
+            self.parts.metrics.limit_hit("order_key");
+            tracing::debug!(route = %ticket.route.name, "an event without an order key is delivered in any order");
+        }
+        Turn {
+            priority: settings.priorities.of(facts.event_type.as_deref()),
+            order_key: key.flatten().map(|key| OrderKey::new(&ticket.route.name, &key)),
+        }
     }
 
     /// Claims the event's id; `None` where the route does not dedupe this event.
@@ -224,7 +277,7 @@ impl Ingress {
 
     /// The answer to an event that stands already as `id`: a provider's "Resend" of a dead one puts it back.
     fn repeat(&self, corridor: &Corridor, id: EventId, seen: &mut Seen) -> Answered {
-        seen.id = Some(id);
+        seen.became.id = Some(id);
         let requeued = self.parts.buffer.requeue_dead(id);
         let outcome = if requeued { RequestOutcome::Requeued } else { RequestOutcome::Duplicate };
         accepted(corridor, id, outcome)
@@ -257,6 +310,7 @@ fn facts(corridor: &Corridor, message: &Message<'_>) -> Facts {
             .as_ref()
             .and_then(|time| time.extract(message))
             .and_then(|t| event_time(&t)),
+        turn: Turn::default(),
     }
 }
 

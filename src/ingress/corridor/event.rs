@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::Ticket;
 use super::route::Corridor;
 use crate::clock::Millis;
-use crate::event::{Event, EventId, Proto};
+use crate::event::{Event, EventId, Proto, Turn};
 use crate::headers::{HOP_BY_HOP, Headers};
 use crate::ingress::client_ip::Client;
 use crate::ingress::head::Head;
@@ -50,6 +50,7 @@ pub(super) struct Facts {
     pub(super) event_id: Option<String>,
     pub(super) event_type: Option<String>,
     pub(super) event_time: Option<Millis>,
+    pub(super) turn: Turn,
 }
 
 /// The event that a verified request brings.
@@ -75,6 +76,7 @@ pub(super) fn build(
         forwarded_for: ticket.client.forwarded_for.as_str().into(),
         forwarded_proto: ticket.client.proto,
         body,
+        turn: facts.turn,
     }
 }
 

@@ -7,37 +7,38 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Parts;
 use super::ack::from_app;
-use super::answer::{Answered, accepted, note_full};
+use super::answer::{Answered, Became, accepted, note_full};
 use super::route::Corridor;
-use crate::buffer::Lane;
+use crate::buffer::{Lane, To};
 use crate::event::{Answer, AppReply, Claim, Event, EventId, Outcome};
 use crate::ingress::refusal::Refusal;
 use crate::observe::RequestOutcome;
 
-/// Hands `event` to every destination that does not have it yet and waits for all of them until `deadline`.
+/// Hands `event` to every destination of `to` that does not have it yet and waits for all of them until `deadline`.
 ///
 /// # Errors
-/// One that did not take it; with `answer = "app"` its own answer is an answer, not an error.
+/// One that did not take it, named in `became`; with `answer = "app"` its own answer is an answer, not an error.
 pub(super) async fn deliver(
     parts: &Parts,
     corridor: &Corridor,
     event: Event,
     claim: Option<Claim>,
+    to: impl Iterator<Item = To<'_>>,
     deadline: Instant,
-    seen_id: &mut Option<EventId>,
+    became: &mut Became,
 ) -> Result<Answered, Refusal> {
     let mut flight = Flight::new(claim);
-    let to: Vec<Lane> =
-        corridor.lanes.iter().filter(|lane| !flight.has_it(lane.destination())).cloned().collect();
+    let lanes = to.map(|to| to.lane).filter(|lane| !flight.has_it(lane.destination()));
+    let to: Vec<Lane> = lanes.cloned().collect();
     let (id, receivers) = parts.buffer.pass(event, &to).map_err(|error| {
         note_full(&parts.metrics, &error);
         Refusal::from(error)
     })?;
-    *seen_id = Some(id);
+    became.id = Some(id);
     flight.waiting =
         to.iter().map(|lane| Arc::clone(lane.destination())).zip(receivers.into_iter().map(Some)).collect();
     let landed = flight.land(deadline).await;
-    conclude(parts, corridor, flight, landed, id)
+    conclude(parts, corridor, flight, landed, became, id)
 }
 
 fn conclude(
@@ -45,6 +46,7 @@ fn conclude(
     corridor: &Corridor,
     mut flight: Flight,
     landed: Landed,
+    became: &mut Became,
     id: EventId,
 ) -> Result<Answered, Refusal> {
     let from_app_wanted = corridor.settings.answer_from_app;
@@ -61,7 +63,8 @@ fn conclude(
                 None => accepted(corridor, id, outcome),
             })
         }
-        Landed::NotAt { answer, reply } => {
+        Landed::NotAt { destination, answer, reply } => {
+            became.failed_at = Some(destination);
             let timed_out = answer == Some(Answer::Timeout);
             let refusal = if timed_out { Refusal::upstream_timeout() } else { refusal_of(answer) };
             match reply.filter(|_| from_app_wanted) {
@@ -89,7 +92,11 @@ enum Landed {
     /// Each has it; the first one's answer.
     Everywhere { first: Option<AppReply> },
     /// The first that does not have it.
-    NotAt { answer: Option<Answer>, reply: Option<AppReply> },
+    NotAt { destination: Arc<str>, answer: Option<Answer>, reply: Option<AppReply> },
+}
+
+fn not_at(destination: &Arc<str>, answer: Option<Answer>, reply: Option<AppReply>) -> Landed {
+    Landed::NotAt { destination: Arc::clone(destination), answer, reply }
 }
 
 /// An event on its way while the sender waits. Dropped before the claim was confirmed (a destination failed, or the
@@ -121,7 +128,7 @@ impl Flight {
                 Ok(Err(_)) => Outcome::Failed { answer: Some(Answer::Internal), reply: None },
                 // It may still arrive; the receiver stays, for the moment of dropping.
                 Err(_) => {
-                    failed.get_or_insert(Landed::NotAt { answer: Some(Answer::Timeout), reply: None });
+                    failed.get_or_insert_with(|| not_at(destination, Some(Answer::Timeout), None));
                     continue;
                 }
             };
@@ -134,7 +141,7 @@ impl Flight {
                     }
                 }
                 Outcome::Failed { answer, reply } => {
-                    failed.get_or_insert(Landed::NotAt { answer, reply });
+                    failed.get_or_insert_with(|| not_at(destination, answer, reply));
                 }
             }
         }

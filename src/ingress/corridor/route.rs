@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use super::Parts;
 use super::ack::AckBody;
 use super::strangers::{Listed, Strangers};
-use crate::buffer::Lane;
+use crate::buffer::{Lane, To};
 use crate::clock::Millis;
 use crate::event::Ack;
 use crate::ingress::client_ip::Client;
 use crate::ingress::head::Head;
 use crate::ingress::refusal::Refusal;
 use crate::ingress::settings::{
-    Action, CorridorSettings, PathPattern, ProxySettings, RouteSettings, ServerSettings,
+    Action, CorridorSettings, DeliverTo, PathPattern, ProxySettings, RouteSettings, ServerSettings,
 };
 use crate::limit::Meter;
 use crate::net::{AllowIps, IpListView};
@@ -47,7 +47,8 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Corridor {
     pub(super) settings: CorridorSettings,
-    pub(super) lanes: Vec<Lane>,
+    /// One for each entry of `settings.deliver_to`.
+    lanes: Vec<Lane>,
     pub(super) secrets: Vec<SecretMetrics>,
     /// Of the secrets on trial, by position.
     shadow: Vec<SecretMetrics>,
@@ -188,6 +189,16 @@ impl Corridor {
         accepted.chain(names.zip(&self.shadow).map(view(true))).collect()
     }
 
+    /// Where an event of this type goes.
+    pub(super) fn destinations<'c>(
+        &'c self,
+        event_type: Option<&'c str>,
+    ) -> impl Iterator<Item = To<'c>> + Clone {
+        let all = self.settings.deliver_to.iter().zip(&self.lanes);
+        all.filter(move |(entry, _)| entry.takes(event_type))
+            .map(|(entry, lane)| To { lane, optional: entry.optional })
+    }
+
     fn view(&self) -> CorridorView {
         let settings = &self.settings;
         CorridorView {
@@ -195,7 +206,7 @@ impl Corridor {
             verified: settings.verifier.is_some(),
             ack: settings.ack,
             dedupe: settings.dedupe.is_some(),
-            destinations: settings.deliver_to.clone(),
+            deliver_to: settings.deliver_to.clone(),
             secrets: self.secrets(),
             awaits_secret_until: settings.capture.as_ref().map(|capture| capture.until),
             secret_headers: settings.verifier.as_ref().map(Verifier::secret_headers).unwrap_or_default(),
@@ -205,7 +216,7 @@ impl Corridor {
     fn build(name: &str, settings: CorridorSettings, server: &ServerSettings, parts: &Parts) -> Self {
         let rule_key = settings.dedupe.as_ref().map(|rule| &rule.key);
         Self {
-            lanes: settings.deliver_to.iter().map(|destination| parts.buffer.lane(destination)).collect(),
+            lanes: settings.deliver_to.iter().map(|entry| parts.buffer.lane(&entry.to)).collect(),
             secrets: settings.secret_names.iter().map(|secret| parts.metrics.secret(name, secret)).collect(),
             shadow: settings
                 .shadow
@@ -288,7 +299,7 @@ pub struct CorridorView {
     /// Whether event ids are remembered.
     pub dedupe: bool,
     /// Where its events go.
-    pub destinations: Vec<Arc<str>>,
+    pub deliver_to: Vec<DeliverTo>,
     /// Its secrets, those on trial at the end.
     pub secrets: Vec<SecretView>,
     /// Until when its provider may hand over the secret.

@@ -1,10 +1,12 @@
 //! The whole corridor in one process: real signatures, dedupe and buffer; heads parsed as the lower half does it.
 
 mod delivered;
+mod fanout;
 mod handshakes;
 mod rejected;
 mod rig;
 mod strangers;
+mod turns;
 
 use std::time::Duration;
 

@@ -36,6 +36,7 @@ pub(super) struct Families {
     acks: HistogramVec,
     events: IntCounterVec,
     off_list: IntCounterVec,
+    nowhere: IntCounterVec,
 }
 
 impl Families {
@@ -66,6 +67,12 @@ impl Families {
                 "Requests that were signed right and came from an address that is not on the route's allow_ips.",
                 &["route"],
             )?,
+            nowhere: counters(
+                r,
+                "hooklatch_events_nowhere_total",
+                "Events accepted of which no destination of their route takes the type.",
+                &["route"],
+            )?,
         })
     }
 }
@@ -81,6 +88,7 @@ struct Handles {
     requests: [OnceLock<IntCounter>; OUTCOMES],
     ack: OnceLock<Histogram>,
     off_list: OnceLock<IntCounter>,
+    nowhere: OnceLock<IntCounter>,
     types: ArcSwap<HashMap<Box<str>, Arc<TypeCounters>>>,
     other: TypeCounters,
     /// Held while a type is added; counting needs no lock.
@@ -103,6 +111,7 @@ impl RouteMetrics {
             requests: Default::default(),
             ack: OnceLock::new(),
             off_list: OnceLock::new(),
+            nowhere: OnceLock::new(),
             types: ArcSwap::default(),
             other: Default::default(),
             adding: Mutex::default(),
@@ -132,6 +141,12 @@ impl RouteMetrics {
     pub fn off_list(&self) {
         let handles = &*self.0;
         handles.off_list.get_or_init(|| handles.families.off_list.with_label_values(&[&handles.name])).inc();
+    }
+
+    /// An accepted event was of a type that no destination takes.
+    pub fn nowhere(&self) {
+        let handles = &*self.0;
+        handles.nowhere.get_or_init(|| handles.families.nowhere.with_label_values(&[&handles.name])).inc();
     }
 
     /// A verified event ended so. `event_type` is `None` where it has none and where no signature vouches for the

@@ -10,8 +10,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::damaged;
 
-/// The version of the table below. A newer one is refused.
-pub(super) const VERSION: i64 = 1;
+/// The version of the table below. A newer one is refused, an older one brought up to it.
+pub(super) const VERSION: i64 = 2;
 /// "hldl", so that another program's file is not taken for ours.
 const APPLICATION: i64 = 0x686c_646c;
 /// The size of a page, SQLite's own default.
@@ -44,6 +44,8 @@ const SCHEMA: &str = "
         id_time       INTEGER NOT NULL,
         id_seq        INTEGER NOT NULL,
         bytes         INTEGER NOT NULL,
+        priority      TEXT,
+        order_key     INTEGER,
         method        TEXT NOT NULL,
         target        TEXT NOT NULL,
         forwarded_for TEXT NOT NULL,
@@ -111,7 +113,25 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), String> {
              PRAGMA cache_size = -2000;",
         )
         .map_err(told)?;
-    if is_new { create(connection).map_err(told) } else { check(connection, path) }
+    if is_new {
+        return create(connection).map_err(told);
+    }
+    check(connection, path)?;
+    bring_up(connection).map_err(told)
+}
+
+/// In format 1 letters had neither class nor order key.
+fn bring_up(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version >= VERSION {
+        return Ok(());
+    }
+    let all = connection.transaction()?;
+    all.execute_batch(&format!(
+        "ALTER TABLE dead_letters ADD COLUMN priority TEXT; ALTER TABLE dead_letters ADD COLUMN order_key INTEGER;
+         PRAGMA user_version = {VERSION};"
+    ))?;
+    all.commit()
 }
 
 /// Whether the file is empty; an error where it is none of ours, or not one that this version knows.

@@ -11,18 +11,18 @@ use super::DeadLetter;
 use crate::buffer::handoff::DeadReason;
 use crate::buffer::view::{MAX_ATTEMPTS_KEPT, MAX_EXCERPT};
 use crate::clock::Millis;
-use crate::event::{Answer, Attempt, Event, EventId, Proto};
+use crate::event::{Answer, Attempt, Event, EventId, OrderKey, Priority, Proto, Turn};
 use crate::headers::Headers;
 
 /// In the order of [`read`] and [`INSERT`].
 pub(super) const COLUMNS: &str = "id, destination, reason, died_at, route, provider, event_id, event_type, event_time, \
-     received_at, method, target, forwarded_for, proto, attempts, headers, excerpt, body";
+     received_at, method, target, forwarded_for, proto, attempts, headers, excerpt, body, priority, order_key";
 
 /// A row that stands already is looked for before. No `OR IGNORE`: that would swallow every other complaint, too.
 pub(super) const INSERT: &str = "INSERT INTO dead_letters (id, destination, reason, died_at, route, provider, event_id, \
      event_type, event_time, received_at, method, target, forwarded_for, proto, attempts, headers, excerpt, body, \
-     id_time, id_seq, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-     ?19, ?20, ?21)";
+     id_time, id_seq, bytes, priority, order_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+     ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
 
 /// Writes `letter` by the statement [`INSERT`].
 pub(super) fn write(insert: &mut Statement<'_>, letter: &DeadLetter) -> rusqlite::Result<()> {
@@ -50,6 +50,8 @@ pub(super) fn write(insert: &mut Statement<'_>, letter: &DeadLetter) -> rusqlite
         moment(event.id.at()),
         event.id.seq().cast_signed(),
         i64::try_from(size(letter)).unwrap_or(i64::MAX),
+        event.turn.priority.as_str(),
+        event.turn.order_key.map(|key| key.to_bits().cast_signed()),
     ])?;
     Ok(())
 }
@@ -75,6 +77,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<DeadLetter, String> {
         forwarded_proto: proto(text(row, 13)?)?,
         headers: Headers::from_stored(blob(row, 15)?).map_err(|_| "its headers are none")?,
         body: blob(row, 17)?,
+        turn: turn(row)?,
     };
     Ok(DeadLetter {
         event: Arc::new(event),
@@ -126,6 +129,19 @@ fn time(row: &Row<'_>, column: usize) -> Result<Millis, String> {
 /// A moment as SQLite counts: sorted as the moments are, up to the end of its numbers.
 pub(super) fn moment(at: Millis) -> i64 {
     i64::try_from(at.0).unwrap_or(i64::MAX)
+}
+
+/// What stands in no row of format 1: a normal event without a key.
+fn turn(row: &Row<'_>) -> Result<Turn, String> {
+    let priority = match maybe_text(row, 18)? {
+        None => Priority::default(),
+        Some(word) => Priority::ALL
+            .into_iter()
+            .find(|priority| priority.as_str() == word)
+            .ok_or_else(|| format!("{word:?} is no priority"))?,
+    };
+    let bits = row.get::<_, Option<i64>>(19).map_err(wrong)?;
+    Ok(Turn { priority, order_key: bits.and_then(|bits| OrderKey::from_bits(bits.cast_unsigned())) })
 }
 
 fn proto(word: &str) -> Result<Proto, String> {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::event::{Answer, Proto};
+use crate::event::{Answer, OrderKey, Priority, Proto, Turn};
 use crate::headers::Headers;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -54,6 +54,7 @@ fn letter(n: u64, destination: &str) -> DeadLetter {
         forwarded_for: "2001:db8::1".into(),
         forwarded_proto: Proto::Https,
         body: Bytes::from(format!("{{\"n\":{n}}}\0\u{fffd}").into_bytes()),
+        turn: turn(n),
     };
     DeadLetter {
         event: Arc::new(event),
@@ -68,6 +69,11 @@ fn letter(n: u64, destination: &str) -> DeadLetter {
         excerpt: Bytes::from_static(b"\x00not \xff text"),
         died_at: at.plus(DAY),
     }
+}
+
+fn turn(n: u64) -> Turn {
+    let order_key = if n % 2 == 1 { None } else { OrderKey::from_bits(u64::MAX - n) };
+    Turn { priority: Priority::ALL[n as usize % 3], order_key }
 }
 
 fn sized(n: u64, body: usize) -> DeadLetter {

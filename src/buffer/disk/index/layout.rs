@@ -32,10 +32,12 @@ pub(super) enum Kind {
     Lanes = 13,
     Sources = 14,
     Replaces = 15,
+    Classes = 16,
+    OrderKeys = 17,
 }
 
 /// One more than the highest kind.
-const KINDS: usize = 16;
+const KINDS: usize = 18;
 
 /// Where a section is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

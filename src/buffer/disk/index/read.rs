@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::layout::{self, Fields, HEAD, Header, Kind, Section, Sections};
 use super::{IdRow, IndexError, Row, pages};
 use crate::buffer::disk::device::DeviceFile;
+use crate::buffer::disk::record::class_of;
 use crate::buffer::disk::source::Source;
 use crate::clock::Millis;
-use crate::event::{DedupeKey, EventId};
+use crate::event::{DedupeKey, EventId, OrderKey, Turn};
 
 /// Names behind a segment's own numbers: of its destinations, and of its sources.
 pub(in crate::buffer) type SegmentNames = (Vec<(u32, Arc<str>)>, Vec<(u32, Source)>);
@@ -89,6 +90,8 @@ impl<F: DeviceFile> Index<F> {
             seqs: self.seqs()?,
             keyed: self.whole(Kind::Keyed)?,
             keys: self.whole(Kind::Keys)?,
+            classes: self.column_if_any(Kind::Classes, 1)?,
+            order_keys: self.column_if_any(Kind::OrderKeys, 8)?,
         };
         let mut rows = columns.rows(&self.header).ok_or(IndexError::Damaged)?;
         let aliases = self.whole(Kind::Aliases)?;
@@ -112,6 +115,9 @@ impl<F: DeviceFile> Index<F> {
             first_seq: self.header.first_seq,
             seqs: self.seqs()?.map(Vec::into_boxed_slice),
             places: places.ok_or(IndexError::Damaged)?.into_boxed_slice(),
+            order_keys: repeat(&self.column_if_any(Kind::OrderKeys, 8)?, Fields::u64)
+                .ok_or(IndexError::Damaged)?
+                .into_boxed_slice(),
         })
     }
 
@@ -133,6 +139,26 @@ impl<F: DeviceFile> Index<F> {
         let mut place = Fields(&place);
         let place = place.u32().zip(place.u32()).ok_or(IndexError::Damaged)?;
         Ok(Some(Some(place)))
+    }
+
+    /// The bits of the order key of `seq`, 0 for none, read from one page; as [`Self::place`].
+    pub fn order_key(&self, seq: u64) -> Result<Option<Option<u64>>, IndexError> {
+        if self.sections.get(Kind::Seqs).len > 0 {
+            return Ok(None);
+        }
+        let since =
+            seq.checked_sub(self.header.first_seq).filter(|slot| *slot < u64::from(self.header.count));
+        let Some(slot) = since else { return Ok(Some(None)) };
+        let Section { len, .. } = self.sections.get(Kind::OrderKeys);
+        if len == 0 {
+            return Ok(Some(Some(0)));
+        }
+        if u64::from(len) != 8 * u64::from(self.header.count) {
+            return Err(IndexError::Damaged);
+        }
+        let at = slot as usize * 8;
+        let bits = Fields(&self.part(Kind::OrderKeys, at, at + 8)?).u64().ok_or(IndexError::Damaged)?;
+        Ok(Some(Some(bits)))
     }
 
     /// The events whose provider's id has this hash, ascending.
@@ -221,6 +247,11 @@ impl<F: DeviceFile> Index<F> {
         Ok((self.whole(kind)?, width))
     }
 
+    /// As [`Self::column`]; nothing where the section is not there.
+    fn column_if_any(&self, kind: Kind, width: u8) -> Result<Vec<u8>, IndexError> {
+        if self.sections.get(kind).len == 0 { Ok(Vec::new()) } else { Ok(self.column(kind, &[width])?.0) }
+    }
+
     /// The events' numbers since the first; none where they are 0, 1, 2 …
     fn seqs(&self) -> Result<Option<Vec<u32>>, IndexError> {
         if self.sections.get(Kind::Seqs).len == 0 {
@@ -242,6 +273,8 @@ struct Columns {
     seqs: Option<Vec<u32>>,
     keyed: Vec<u8>,
     keys: Vec<u8>,
+    classes: Vec<u8>,
+    order_keys: Vec<u8>,
 }
 
 impl Columns {
@@ -250,6 +283,12 @@ impl Columns {
         let numbers = repeat(&self.numbers, Fields::u32)?;
         let (mut places, mut keys) = (Fields(&self.places.0), Fields(&self.keys));
         let (mut received, mut source) = (Fields(&self.received.0), Fields(&self.source.0));
+        let (mut classes, mut order_keys) = (Fields(&self.classes), Fields(&self.order_keys));
+        let mut turn = || {
+            let code = if self.classes.is_empty() { 0 } else { classes.u8()? };
+            let key = if self.order_keys.is_empty() { 0 } else { order_keys.u64()? };
+            Some(Turn { priority: class_of(code)?, order_key: OrderKey::from_bits(key) })
+        };
         let has_key = |slot: u32| match self.keyed.as_slice() {
             [] => Some(!self.keys.is_empty()),
             bits => Some((bits.get(slot as usize / 8)? >> (slot % 8)) & 1 == 1),
@@ -269,6 +308,7 @@ impl Columns {
                 key: if has_key(slot)? { Some(DedupeKey(keys.u128()?)) } else { None },
                 id_hash: None,
                 alias: None,
+                turn: turn()?,
             })
         });
         rows.collect()
@@ -310,22 +350,33 @@ pub(in crate::buffer) struct Offsets {
     /// Each event's number since the first, where these are not 0, 1, 2 …
     seqs: Option<Box<[u32]>>,
     places: Box<[(u32, u32)]>,
+    /// Of each event, 0 where it has none; nothing where none has one.
+    order_keys: Box<[u64]>,
 }
 
 impl Offsets {
     /// Where the record of `seq` begins, and how long it is.
     pub fn get(&self, seq: u64) -> Option<(u32, u32)> {
+        self.places.get(self.slot(seq)?).copied()
+    }
+
+    /// The bits of the order key of `seq`, 0 for none; nothing where `seq` is not here.
+    pub fn order_key(&self, seq: u64) -> Option<u64> {
+        let slot = self.slot(seq).filter(|slot| *slot < self.places.len())?;
+        Some(self.order_keys.get(slot).copied().unwrap_or(0))
+    }
+
+    fn slot(&self, seq: u64) -> Option<usize> {
         let since = u32::try_from(seq.checked_sub(self.first_seq)?).ok()?;
-        let slot = match &self.seqs {
-            Some(seqs) => seqs.binary_search(&since).ok()?,
-            None => since as usize,
-        };
-        self.places.get(slot).copied()
+        match &self.seqs {
+            Some(seqs) => seqs.binary_search(&since).ok(),
+            None => Some(since as usize),
+        }
     }
 
     /// What it takes in memory.
     pub fn bytes(&self) -> usize {
         let seqs = self.seqs.as_deref().map_or(0, size_of_val);
-        size_of::<Self>() + seqs + size_of_val(&*self.places)
+        size_of::<Self>() + seqs + size_of_val(&*self.places) + size_of_val(&*self.order_keys)
     }
 }

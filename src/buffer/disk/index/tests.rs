@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::layout::HEAD;
 use super::*;
 use crate::buffer::disk::device::{Device, FakeDevice, FakeFile, Op};
+use crate::event::{OrderKey, Priority};
 
 const NAME: &str = "0000000007.idx";
 
@@ -47,6 +48,7 @@ fn row(seq: u64) -> Row {
         key: Some(DedupeKey(u128::from(seq) << 77 | 5)),
         id_hash: Some((seq as u32).wrapping_mul(2_654_435_761)),
         alias: None,
+        turn: Turn::default(),
     }
 }
 
@@ -83,6 +85,8 @@ fn sparse(count: u64) -> Contents {
             row.id_hash = None;
         }
         row.source = row.seq as u32;
+        row.turn.priority = Priority::ALL[row.seq as usize % 3];
+        row.turn.order_key = OrderKey::from_bits(row.seq % 4);
     }
     if let Some(last) = contents.rows.last_mut() {
         last.received = Millis(u64::MAX);
@@ -106,16 +110,23 @@ fn says_what_was_written() {
 
 #[test]
 fn finds_the_place_of_each_event_and_of_no_other() {
-    for contents in [dense(600), sparse(600)] {
-        let offsets = open(&written(&contents)).unwrap().offsets().unwrap();
+    let mut ordered = dense(600);
+    ordered.rows.iter_mut().for_each(|row| row.turn.order_key = OrderKey::from_bits(row.seq % 7));
+    for contents in [dense(600), sparse(600), ordered] {
+        let index = open(&written(&contents)).unwrap();
+        let offsets = index.offsets().unwrap();
         for row in &contents.rows {
             assert_eq!(offsets.get(row.seq), Some((row.offset, row.len)));
+            let bits = row.turn.order_key.map_or(0, OrderKey::to_bits);
+            assert_eq!(offsets.order_key(row.seq), Some(bits));
+            let by_page = index.order_key(row.seq).unwrap();
+            assert!(by_page == Some(Some(bits)) || (by_page.is_none() && row.seq % 3 == 1), "{by_page:?}");
         }
         let known: BTreeSet<u64> = contents.rows.iter().map(|row| row.seq).collect();
         for seq in (0..4000).chain([u64::MAX]).filter(|seq| !known.contains(seq)) {
-            assert_eq!(offsets.get(seq), None, "{seq}");
+            assert_eq!((offsets.get(seq), offsets.order_key(seq)), (None, None), "{seq}");
         }
-        assert!(offsets.bytes() <= 12 * contents.rows.len() + 100, "{}", offsets.bytes());
+        assert!(offsets.bytes() <= 20 * contents.rows.len() + 120, "{}", offsets.bytes());
     }
 }
 
@@ -307,8 +318,9 @@ fn any_row() -> impl Strategy<Value = Row> {
     let source = prop_oneof![4 => 0_u32..4, 1 => any::<u32>()];
     let (key, hash) = (prop::option::of(any::<u128>()), prop::option::of(0_u32..50));
     let alias = prop::option::of((any::<u64>(), any::<u64>()));
-    let row = (any::<u32>(), any::<u32>(), received, source, key, hash, alias);
-    row.prop_map(|(offset, len, received, source, key, id_hash, alias)| Row {
+    let turn = (prop::sample::select(&Priority::ALL[..]), prop_oneof![Just(0), any::<u64>()]);
+    let row = (any::<u32>(), any::<u32>(), received, source, key, hash, alias, turn);
+    row.prop_map(|(offset, len, received, source, key, id_hash, alias, (priority, bits))| Row {
         seq: 0,
         offset,
         len,
@@ -317,6 +329,7 @@ fn any_row() -> impl Strategy<Value = Row> {
         key: key.map(DedupeKey),
         id_hash,
         alias: alias.map(|(at, seq)| EventId::new(Millis(at), seq)),
+        turn: Turn { priority, order_key: OrderKey::from_bits(bits) },
     })
 }
 
@@ -410,7 +423,7 @@ proptest! {
     fn no_bytes_are_a_panic(
         fields in any::<(u32, u32, u32, u64, u64, u64)>(),
         count in 0_u32..40,
-        kinds in prop::collection::vec((0_u8..16, prop::sample::select(WIDTHS)), 0..12),
+        kinds in prop::collection::vec((0_u8..18, prop::sample::select(WIDTHS)), 0..12),
         bytes in prop::collection::vec(any::<u8>(), 0..400),
         small in any::<bool>(),
     ) {
@@ -425,6 +438,7 @@ proptest! {
             layout::Kind::Seqs, layout::Kind::Keyed, layout::Kind::Keys, layout::Kind::Aliases,
             layout::Kind::ById, layout::Kind::Fence, layout::Kind::Ids, layout::Kind::Progress,
             layout::Kind::Lanes, layout::Kind::Sources, layout::Kind::Replaces,
+            layout::Kind::Classes, layout::Kind::OrderKeys,
         ];
         for (kind, width) in kinds {
             let kind = all[usize::from(kind) % all.len()];
@@ -439,9 +453,11 @@ proptest! {
         device.set_contents(NAME, &[layout::encode(&header, &table), sections].concat());
         if let Ok(index) = open(&device) {
             let _ = (index.rows(), index.names(), index.progress(), index.ids(), index.replaces());
+            let _ = (index.order_key(0), index.order_key(header.first_seq), index.place(header.first_seq));
             let _ = (index.seqs_of_id(0), index.seqs_of_id(0x0101_0101), index.seqs_of_id(u32::MAX));
             if let Ok(offsets) = index.offsets() {
                 let _ = (offsets.get(0), offsets.get(u64::MAX), offsets.get(header.first_seq));
+                let _ = (offsets.order_key(0), offsets.order_key(header.first_seq));
             }
         }
     }

@@ -6,7 +6,8 @@ use std::io::{self, ErrorKind};
 use super::layout::{self, HEAD, Header, Kind};
 use super::{Contents, Row, pages};
 use crate::buffer::disk::device::{Device, DeviceFile};
-use crate::event::EventId;
+use crate::buffer::disk::record::class_code;
+use crate::event::{EventId, OrderKey, Priority};
 
 /// Makes the index `name`, in place of another one of that name. What fails, and a power loss, leave no file that is not
 /// whole; whether the name stands after one is open: then the segment is scanned.
@@ -96,6 +97,7 @@ fn events<F: DeviceFile>(out: &mut Sections<'_, F>, rows: &[Row]) -> io::Result<
         out.add(Kind::Seqs, 4, &column(4, seqs.iter().map(|seq| u64::from(*seq))))?;
     }
     keys(out, rows)?;
+    turns(out, rows)?;
     let mut aliases = Vec::new();
     for (slot, alias) in (0_u32..).zip(rows).filter_map(|(slot, row)| Some((slot, row.alias?))) {
         aliases.extend(slot.to_le_bytes());
@@ -134,6 +136,19 @@ fn keys<F: DeviceFile>(out: &mut Sections<'_, F>, rows: &[Row]) -> io::Result<()
         out.add(Kind::Keyed, 0, &bits.collect::<Vec<u8>>())?;
     }
     out.add(Kind::Keys, 16, &keys)
+}
+
+/// Most segments have neither classes nor order keys.
+fn turns<F: DeviceFile>(out: &mut Sections<'_, F>, rows: &[Row]) -> io::Result<()> {
+    if rows.iter().any(|row| row.turn.priority != Priority::default()) {
+        let classes: Vec<u8> = rows.iter().map(|row| class_code(row.turn.priority)).collect();
+        out.add(Kind::Classes, 1, &classes)?;
+    }
+    if rows.iter().any(|row| row.turn.order_key.is_some()) {
+        let keys = rows.iter().map(|row| row.turn.order_key.map_or(0, OrderKey::to_bits));
+        out.add(Kind::OrderKeys, 8, &column(8, keys))?;
+    }
+    Ok(())
 }
 
 /// The way from a provider's id to its event.

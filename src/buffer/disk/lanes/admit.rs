@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::buffer::keys::Entry;
 use crate::event::Outcome;
 
 impl Lanes {
@@ -42,6 +43,9 @@ impl Lanes {
     pub fn admit(&mut self, reserved: Reserved, ready: Ready) {
         let Reserved { weight, charges, .. } = reserved;
         debug_assert_eq!(weight, ready.weight, "what is given back must be what was charged");
+        if charges.is_empty() {
+            self.events.remove(ready.seq); // nobody waits for it
+        }
         for (number, charge) in charges {
             let (windows, limits) = (self.windows, self.limits);
             let Some(lane) = self.lanes.get_mut(number as usize).filter(|_| charge != Charge::None) else {
@@ -52,12 +56,7 @@ impl Lanes {
                 lane.shared.insert(ready.seq);
             }
             lane.pending_bytes += u64::from(weight);
-            if lane.has_room(windows, ready.in_memory(), limits) {
-                self.windows += ready.in_memory();
-                lane.push_window(ready.clone());
-            } else {
-                lane.backlog.insert(ready.seq);
-            }
+            self.windows += lane.admit(&ready, windows, limits);
             lane.wake();
         }
     }
@@ -94,7 +93,7 @@ impl Lanes {
 
     /// Lets `seq` pend again at `lane`, where it was settled or dead and was checked: it is charged anew. `false` where
     /// it is pending there. Wakes the lane.
-    pub fn requeue(&mut self, seq: u64, lane: u32, weight: u32, lanes_of: &[u32]) -> bool {
+    pub fn requeue(&mut self, seq: u64, lane: u32, (weight, turn): (u32, Turn), lanes_of: &[u32]) -> bool {
         if self.pends(seq, lane) {
             return false;
         }
@@ -104,15 +103,15 @@ impl Lanes {
         if charge == Charge::Shared {
             at.shared.insert(seq);
         }
-        self.pend(seq, lane, weight);
+        self.pend(seq, lane, weight, turn);
         true
     }
 
     /// Charged already: into the backlog.
-    pub(super) fn pend(&mut self, seq: u64, lane: u32, weight: u32) {
+    pub(super) fn pend(&mut self, seq: u64, lane: u32, weight: u32, turn: Turn) {
         let Some(at) = self.lanes.get_mut(lane as usize) else { return };
         at.dead.remove(seq);
-        at.backlog.insert(seq);
+        at.shelve(turn, seq);
         at.pending_bytes += u64::from(weight);
         self.events.insert(seq);
         at.wake();
@@ -124,22 +123,68 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Whether a fresh event of `bytes` may go straight into the window, where all windows hold `windows` bytes.
-    fn has_room(&self, windows: u64, bytes: u64, limits: Limits) -> bool {
-        if !self.backlog.is_empty() || self.reading > 0 {
-            return false;
+    /// Lets a committed event in; how many bytes more all windows hold, which hold `windows`.
+    fn admit(&mut self, ready: &Ready, windows: u64, limits: Limits) -> u64 {
+        let Ready { seq, .. } = *ready;
+        let Turn { priority: class, order_key } = ready.event.turn;
+        let track = self.tracks.get_mut(class);
+        track.keyed |= order_key.is_some();
+        let stand = if track.is_unread() {
+            (self.recovering
+                && order_key.is_none()
+                && track.has_room_ahead(windows, ready.in_memory(), limits))
+            .then_some(Stand::Ahead)
+        } else if !track.has_room(windows, ready.in_memory(), limits) {
+            None
+        } else {
+            match order_key.map_or(Entry::Next, |key| self.keys.enter(key, class, seq)) {
+                Entry::Next => Some(Stand::Window),
+                Entry::Aside => return 0,
+                Entry::Full => None,
+            }
+        };
+        match stand {
+            Some(stand) => {
+                self.queue(stand, ready.clone());
+                ready.in_memory()
+            }
+            None => {
+                self.shelve(ready.event.turn, seq);
+                0
+            }
         }
+    }
+
+    /// A fresh event in memory, in its place there; its first attempt is still to come.
+    pub(super) fn queue(&mut self, stand: Stand, ready: Ready) {
+        let (seq, class) = (ready.seq, ready.event.turn.priority);
+        let track = self.tracks.get_mut(class);
+        track.fresh_bytes += ready.in_memory();
+        match stand {
+            Stand::Ahead => track.ahead.push_back(seq),
+            Stand::Returned => drop(track.returned.insert(seq)),
+            _ => track.window.push_back(seq),
+        }
+        self.near.insert(seq, Near { ready: Some(ready), ..Near::fresh(stand, class) });
+    }
+}
+
+impl Track {
+    /// Whether a fresh event of `bytes` fits into the window, where all windows hold `windows` bytes.
+    fn has_room(&self, windows: u64, bytes: u64, limits: Limits) -> bool {
         self.fresh() == 0
             || (self.fresh() < limits.window_events
                 && self.fresh_bytes + bytes <= limits.window_bytes
                 && windows + bytes <= limits.windows_bytes)
     }
 
-    /// A fresh event at the end of the window.
-    pub(super) fn push_window(&mut self, ready: Ready) {
-        self.fresh_bytes += ready.in_memory();
-        self.window.push_back(ready.seq);
-        let seq = ready.seq;
-        self.near.insert(seq, Near { stand: Stand::Window, made: 0, step: None, ready: Some(ready) });
+    /// Whether it may go ahead of the backlog while the lane recovers.
+    fn has_room_ahead(&self, windows: u64, bytes: u64, limits: Limits) -> bool {
+        self.ahead.len() < limits.window_events / 4 && windows + bytes <= limits.windows_bytes
+    }
+
+    /// Whether events that came before are not in the window yet, and were not looked at.
+    fn is_unread(&self) -> bool {
+        !self.backlog.is_empty() || self.reading > 0 || self.sifting
     }
 }

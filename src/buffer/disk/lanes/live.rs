@@ -23,9 +23,11 @@ impl Lanes {
     pub fn waiting_in(&self, segment: u32) -> Vec<(u64, u32, u32)> {
         let mut found = Vec::new();
         for (number, lane) in self.lanes.iter().enumerate() {
-            let waiting = lane.retries.in_segment(segment).into_iter();
-            let waiting = waiting.filter(|retry| lane.waiting.contains(retry.seq));
-            found.extend(waiting.map(|retry| (retry.seq, number as u32, retry.at.offset)));
+            for (_, track) in lane.tracks.iter() {
+                let waiting = track.retries.in_segment(segment).into_iter();
+                let waiting = waiting.filter(|retry| track.waiting.contains(retry.seq));
+                found.extend(waiting.map(|retry| (retry.seq, number as u32, retry.at.offset)));
+            }
             let near = lane.near.iter().filter(|(_, near)| near.stand != Stand::Ending);
             let near = near.filter_map(|(seq, near)| Some((*seq, near.step?)));
             let near = near.filter(|(_, at)| at.segment == segment);
@@ -37,8 +39,9 @@ impl Lanes {
     /// The last `Deferred` of `seq` at `lane` stands at `at` now. `false` where it does not wait there.
     pub fn moved(&mut self, seq: u64, lane: u32, at: Loc) -> bool {
         let Some(lane) = self.lanes.get_mut(lane as usize) else { return false };
-        if lane.waiting.contains(seq) {
-            lane.retries.moved(seq, at);
+        let waiting = lane.tracks.iter_mut().find(|(_, track)| track.waiting.contains(seq));
+        if let Some((_, track)) = waiting {
+            track.retries.moved(seq, at);
             return true;
         }
         match lane.near.get_mut(&seq).filter(|near| near.stand != Stand::Ending) {

@@ -1,62 +1,52 @@
 //! How an event is taken, and what becomes of it.
 
 use super::*;
+use crate::buffer::turns::Line;
+use crate::event::ByClass;
 
 impl Lanes {
-    /// The next deliveries of a lane: passed events, then those put back, then fresh ones.
-    pub fn take(&mut self, lane: u32, max: usize) -> Vec<Delivery> {
+    /// The next deliveries of a lane, at most `max`: passed events, then what is kept (see `turns`).
+    pub fn take(&mut self, lane: u32, max: usize, now: Millis) -> Vec<Delivery> {
         let Some(lane) = self.lanes.get_mut(lane as usize) else { return Vec::new() };
-        let mut taken = Vec::with_capacity(max.min(lane.express.len() + lane.fresh()));
+        let mut taken = Vec::with_capacity(max.min(lane.express.len() + lane.near.len()));
         while taken.len() < max {
             let Some(delivery) = lane.express.pop() else { break };
             taken.push(delivery);
         }
-        let mut again = Vec::new();
+        let mut clashing = Vec::new();
         while taken.len() < max {
-            let Some(seq) = lane.returned.pop_first().or_else(|| lane.window.pop_front()) else { break };
-            match lane.start(seq) {
-                Ok((delivery, bytes)) => {
-                    lane.fresh_bytes -= bytes;
-                    self.windows -= bytes;
-                    taken.push(delivery);
-                }
-                Err(Clash) => again.push(seq),
-            }
+            let Some((delivery, bytes)) = lane.take(now, &mut clashing) else { break };
+            self.windows -= bytes;
+            taken.extend(delivery);
         }
-        for seq in again {
+        for seq in clashing {
             if let Some(near) = lane.near.get_mut(&seq) {
                 near.stand = Stand::Returned;
-                lane.returned.insert(seq);
+                lane.tracks.get_mut(near.class).returned.insert(seq);
             }
         }
         taken
     }
 
-    /// The next passed event alone.
+    /// The next passed event of a lane.
     pub fn take_express(&mut self, lane: u32) -> Option<Delivery> {
         self.lanes.get_mut(lane as usize)?.express.pop()
     }
 
-    /// The next retry that was brought, and whose time has come by `now`.
-    pub fn take_due(&mut self, lane: u32, now: Millis) -> Option<Delivery> {
-        let lane = self.lanes.get_mut(lane as usize)?;
-        let due: Vec<_> = lane.due.iter().take_while(|(due, _)| *due <= now).copied().collect();
-        for (due, seq) in due {
-            if let Ok((delivery, bytes)) = lane.start(seq) {
-                lane.due.remove(&(due, seq));
-                lane.due_bytes -= bytes;
-                self.windows -= bytes;
-                return Some(delivery);
-            }
+    /// While a lane recovers, a part of what arrives goes ahead of its backlog.
+    pub fn recovering(&mut self, lane: u32, recovering: bool) {
+        if let Some(lane) = self.lanes.get_mut(lane as usize) {
+            lane.recovering = recovering;
         }
-        None
     }
 
     /// When the earliest retry is due, of those that were brought and those that wait.
     pub fn next_due(&self, lane: u32) -> Option<Millis> {
-        let lane = self.lanes.get(lane as usize)?;
-        let brought = lane.due.first().map(|(due, _)| *due);
-        [brought, lane.retries.next_due()].into_iter().flatten().min()
+        let tracks = self.lanes.get(lane as usize)?.tracks.iter();
+        let due = tracks.flat_map(|(_, track)| {
+            [track.due.first().map(|(due, _)| *due), track.retries.next_due()].into_iter().flatten()
+        });
+        due.min()
     }
 
     /// The event in flight that has this id. The caller reads from it what it needs before it says what became of it.
@@ -74,10 +64,14 @@ impl Lanes {
         Some(ready)
     }
 
-    /// Out of flight and on its way to the dead letters: still pending until [`Lanes::died`] or [`Lanes::wait`].
+    /// Out of flight and on its way to the dead letters: still pending until [`Lanes::died`] or [`Lanes::wait`], and in
+    /// nobody's way.
     pub fn dying(&mut self, lane: u32, id: EventId) -> Option<Ready> {
-        let (_, near) = self.lanes.get_mut(lane as usize)?.land(id, Stand::Ending)?;
-        near.ready.take()
+        let lane = self.lanes.get_mut(lane as usize)?;
+        let (seq, near) = lane.land(id, Stand::Ending)?;
+        let ready = near.ready.take();
+        lane.free_key(seq);
+        ready
     }
 
     /// It stands in the dead letters, durably. `false` where it was not on its way there.
@@ -131,9 +125,13 @@ impl Lanes {
         if !self.is_ending(seq, lane) {
             return false;
         }
-        if let Some(lane) = self.lanes.get_mut(lane as usize) {
-            lane.near.remove(&seq);
-            lane.wait(&Retry { due, seq, attempt, dying, at });
+        if let Some(lane) = self.lanes.get_mut(lane as usize)
+            && let Some(near) = lane.near.remove(&seq)
+        {
+            if dying {
+                lane.free_key(seq);
+            }
+            lane.wait(near.class, &Retry { due, seq, attempt, dying, at });
         }
         self.spill();
         true
@@ -143,9 +141,10 @@ impl Lanes {
     pub fn put_back(&mut self, lane: u32, id: EventId) -> bool {
         let Some(lane) = self.lanes.get_mut(lane as usize) else { return false };
         let Some((seq, near)) = lane.land(id, Stand::Returned) else { return false };
-        let bytes = near.ready.as_ref().map_or(0, Ready::in_memory);
-        lane.returned.insert(seq);
-        lane.fresh_bytes += bytes;
+        let (class, bytes) = (near.class, near.ready.as_ref().map_or(0, Ready::in_memory));
+        let track = lane.tracks.get_mut(class);
+        track.returned.insert(seq);
+        track.fresh_bytes += bytes;
         self.windows += bytes;
         true
     }
@@ -155,40 +154,106 @@ impl Lanes {
         near.is_some_and(|near| near.stand == Stand::Ending)
     }
 
-    /// Where too many retries are in memory, the lane with the most of them moves its later ones out.
+    /// Where too many retries are in memory, the lane and class with the most of them moves its later ones out.
     pub(super) fn spill(&mut self) {
-        if self.room.is_over()
-            && let Some(lane) = self.lanes.iter_mut().max_by_key(|lane| lane.retries.in_memory())
-        {
-            lane.retries.spill();
+        if self.room.is_over() {
+            let tracks = self.lanes.iter_mut().flat_map(|lane| lane.tracks.iter_mut());
+            let most = tracks.max_by_key(|(_, track)| track.retries.in_memory());
+            if let Some((_, track)) = most {
+                track.retries.spill();
+            }
         }
     }
 }
 
-/// An event of the same id is in flight in this lane (a dead letter that was sent again): not both at once.
-#[derive(Debug)]
-pub(super) struct Clash;
-
 impl Lane {
-    /// Marks what came out of a queue as in flight. Its bytes come with it.
-    fn start(&mut self, seq: u64) -> Result<(Delivery, u64), Clash> {
-        let near = self.near.get_mut(&seq).ok_or(Clash)?;
-        let ready = near.ready.as_ref().ok_or(Clash)?;
-        if self.in_flight.contains_key(&ready.id) {
-            return Err(Clash);
+    /// What is next, with how many bytes leave memory's windows by that; no delivery where it stepped aside. Another event
+    /// of the same id may be in flight in this lane (a dead letter that was sent again): not both at once, so that one is
+    /// among the `clashing` then.
+    fn take(&mut self, now: Millis, clashing: &mut Vec<u64>) -> Option<(Option<Delivery>, u64)> {
+        let waiting = ByClass::new(|class| self.tracks.get(class).waits(now));
+        let mut classes = std::mem::take(&mut self.classes);
+        let found = classes.next(|class| *waiting.get(class), |class| self.take_of(class, now, clashing));
+        self.classes = classes;
+        found
+    }
+
+    fn take_of(
+        &mut self,
+        class: Priority,
+        now: Millis,
+        clashing: &mut Vec<u64>,
+    ) -> Option<(Option<Delivery>, u64)> {
+        let mut lines = std::mem::take(&mut self.tracks.get_mut(class).lines);
+        let found = lines.next(|line| match line {
+            Line::Due => self.take_due(class, now),
+            Line::Fresh => self.take_fresh(clashing, |lane| {
+                let track = lane.tracks.get_mut(class);
+                track.returned.pop_first().or_else(|| track.window.pop_front())
+            }),
+            Line::Ahead => self.take_fresh(clashing, |lane| lane.tracks.get_mut(class).ahead.pop_front()),
+        });
+        self.tracks.get_mut(class).lines = lines;
+        found
+    }
+
+    fn take_fresh(
+        &mut self,
+        clashing: &mut Vec<u64>,
+        mut pop: impl FnMut(&mut Self) -> Option<u64>,
+    ) -> Option<(Option<Delivery>, u64)> {
+        loop {
+            let seq = pop(self)?;
+            if self.clashes(seq) {
+                clashing.push(seq);
+                continue;
+            }
+            let class = self.near.get(&seq)?.class;
+            let delivery = if self.keys.begin(seq) { self.start(seq) } else { None };
+            let bytes = match &delivery {
+                Some(_) => self.near.get(&seq)?.ready.as_ref().map_or(0, Ready::in_memory),
+                // Its key is busy: on the disk it waits until it is not.
+                None => self.near.remove(&seq)?.ready.as_ref().map_or(0, Ready::in_memory),
+            };
+            self.tracks.get_mut(class).fresh_bytes -= bytes;
+            return Some((delivery, bytes));
         }
+    }
+
+    fn take_due(&mut self, class: Priority, now: Millis) -> Option<(Option<Delivery>, u64)> {
+        let due = self.tracks.get(class).due.iter().take_while(|(due, _)| *due <= now);
+        let (due, seq) = due.copied().find(|(_, seq)| !self.clashes(*seq))?;
+        let delivery = self.start(seq)?;
+        let bytes = self.near.get(&seq)?.ready.as_ref().map_or(0, Ready::in_memory);
+        let track = self.tracks.get_mut(class);
+        track.due.remove(&(due, seq));
+        track.due_bytes -= bytes;
+        Some((Some(delivery), bytes))
+    }
+
+    /// Whether an event of the same id is in flight.
+    fn clashes(&self, seq: u64) -> bool {
+        let ready = self.near.get(&seq).and_then(|near| near.ready.as_ref());
+        ready.is_none_or(|ready| self.in_flight.contains_key(&ready.id))
+    }
+
+    /// Marks what came out of a line as in flight.
+    fn start(&mut self, seq: u64) -> Option<Delivery> {
+        let near = self.near.get_mut(&seq)?;
+        let ready = near.ready.as_ref()?;
         near.stand = Stand::InFlight;
         self.in_flight.insert(ready.id, seq);
         let (event, since) = (Arc::clone(&ready.event), ready.event.received_at);
-        let delivery = Delivery { event, attempt: near.made.saturating_add(1), since, express: None };
-        Ok((delivery, ready.in_memory()))
+        Some(Delivery { event, attempt: near.made.saturating_add(1), since, express: None })
     }
 
     /// Nowhere in this lane: it waits now.
-    pub(super) fn wait(&mut self, retry: &Retry) {
-        match self.retries.push(retry) {
-            Ok(()) => drop(self.waiting.insert(retry.seq)),
-            Err(_) => drop(self.backlog.insert(retry.seq)),
+    pub(super) fn wait(&mut self, class: Priority, retry: &Retry) {
+        let track = self.tracks.get_mut(class);
+        match track.retries.push(retry) {
+            Ok(()) => drop(track.waiting.insert(retry.seq)),
+            Err(_) if self.keys.holds(retry.seq) => drop(track.next.insert(retry.seq)),
+            Err(_) => drop(track.backlog.insert(retry.seq)),
         }
     }
 }

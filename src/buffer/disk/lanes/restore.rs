@@ -1,14 +1,16 @@
 //! What recovery finds: all events, then all progress in the order of the log, then [`Lanes::restored`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::*;
 use crate::buffer::disk::progress::{Progress, What};
 
-/// The steps of waiting retries as they were found, by lane; of those of one event the last one holds.
+/// The steps of waiting retries as they were found, by lane and class; of those of one event the last one holds.
 #[derive(Debug, Default)]
 pub(super) struct Restoring {
-    lanes: HashMap<u32, Steps>,
+    lanes: BTreeMap<(u32, Priority), Steps>,
+    /// The order keys of those that wait for an attempt.
+    keys: HashMap<(u32, u64), OrderKey>,
 }
 
 #[derive(Debug, Default)]
@@ -49,17 +51,23 @@ impl Steps {
 
 impl Lanes {
     /// An event that was found: pending in all of `lanes`, unread. The buffer may be over its bound with it.
-    pub fn restore(&mut self, seq: u64, weight: u32, lanes: &[u32]) {
+    pub fn restore(&mut self, seq: u64, weight: u32, turn: Turn, lanes: &[u32]) {
         let mut holding = Holding::new(u64::from(weight));
         for lane in lanes {
             self.make(*lane);
             self.quota.restore(&mut holding, *lane);
-            self.pend(seq, *lane, weight);
+            self.pend(seq, *lane, weight, turn);
         }
     }
 
     /// What happened to an event that was restored, in the order of the log; it stands at `at`.
-    pub fn restore_progress(&mut self, lanes_of: &[u32], weight: u32, at: Loc, progress: &Progress) {
+    pub fn restore_progress(
+        &mut self,
+        lanes_of: &[u32],
+        (weight, turn): (u32, Turn),
+        at: Loc,
+        progress: &Progress,
+    ) {
         let Progress { seq, lane, what, attempts } = progress;
         let (seq, lane) = (*seq, *lane);
         if !lanes_of.contains(&lane) {
@@ -78,22 +86,25 @@ impl Lanes {
             }
             What::Deferred { due, dying } => {
                 let Some(at_lane) = self.lanes.get_mut(lane as usize) else { return };
+                let track = at_lane.tracks.get_mut(turn.priority);
                 // Not pending: what was carried on behind the end of it.
-                if at_lane.backlog.remove(seq) || at_lane.waiting.contains(seq) {
-                    at_lane.waiting.insert(seq);
+                if track.backlog.remove(seq) || track.waiting.contains(seq) {
+                    track.waiting.insert(seq);
                     let attempt = attempts.last().map_or(0, |attempt| attempt.number);
                     let step = Step { seq, due: *due, at, attempt, dying: dying.is_some() };
-                    self.restoring.lanes.entry(lane).or_default().add(step, &at_lane.waiting);
+                    let steps = self.restoring.lanes.entry((lane, turn.priority)).or_default();
+                    steps.add(step, &track.waiting);
+                    self.restoring.keys.extend(turn.order_key.map(|key| ((lane, seq), key)));
                 }
             }
             What::Requeued => {
                 let Some(at_lane) = self.lanes.get_mut(lane as usize) else { return };
-                if at_lane.waiting.remove(seq) {
-                    at_lane.backlog.insert(seq);
+                if at_lane.tracks.get_mut(turn.priority).waiting.remove(seq) {
+                    at_lane.shelve(turn, seq);
                 } else if !at_lane.is_pending(seq) {
                     let mut holding = self.holding(seq, weight, lanes_of, None);
                     self.quota.restore(&mut holding, lane);
-                    self.pend(seq, lane, weight);
+                    self.pend(seq, lane, weight, turn);
                 }
             }
         }
@@ -112,16 +123,24 @@ impl Lanes {
         }
     }
 
-    /// All was found: the retries queue up.
+    /// All was found: the retries queue up, and hold their keys. Where two of one key wait (one was on its way to the dead
+    /// letters when the process ended), the later one begins anew behind the other.
     pub fn restored(&mut self) {
-        for (number, mut steps) in std::mem::take(&mut self.restoring.lanes) {
+        let Restoring { lanes, keys } = std::mem::take(&mut self.restoring);
+        for ((number, class), mut steps) in lanes {
             if let Some(lane) = self.lanes.get(number as usize) {
-                steps.tidy(&lane.waiting);
+                steps.tidy(&lane.tracks.get(class).waiting);
             }
-            for Step { seq, due, at, attempt, dying } in steps.found {
+            for Step { seq, due, at, attempt, dying } in steps.found.into_iter().rev() {
                 let Some(lane) = self.lanes.get_mut(number as usize) else { break };
-                lane.waiting.remove(seq);
-                lane.wait(&Retry { due, seq, attempt, dying, at });
+                let track = lane.tracks.get_mut(class);
+                track.waiting.remove(seq);
+                let key = keys.get(&(number, seq)).filter(|_| !dying);
+                if key.is_none_or(|key| lane.keys.resume(*key, class, seq)) {
+                    lane.wait(class, &Retry { due, seq, attempt, dying, at });
+                } else {
+                    track.backlog.insert(seq);
+                }
                 self.spill();
             }
         }

@@ -1,10 +1,11 @@
 //! An event's payload.
 //!
 //! ```text
-//! flags u8 | received u48 ms | source varint | key 16 | id 14 (an alias) | method (not POST) | target | client
-//! | event id | event type | event time (signed, from received on) | length of the headers | headers | body
+//! flags u8 | received u48 ms | source varint | key 16 | id 14 (an alias) | turn u8 | order key 8 | method (not POST)
+//! | target | client | event id | event type | event time (signed, from received on) | length of the headers | headers | body
 //! ```
-//! What a flag denies is not there. Texts stand behind their length. The provider's id and type nearly always stand in
+//! What a flag denies is not there. The turn is the class (0 normal, 1 critical, 2 bulk), and 4 if an order key follows;
+//! without it an event is a normal one without a key, as every event of format 1 is. Texts stand behind their length. The provider's id and type nearly always stand in
 //! the headers or early in the body: then a place in these (headers and body, as one) is stored instead. All that is
 //! there to keep what the format adds to an event small.
 
@@ -19,7 +20,7 @@ use super::names::{put_event_id, read_event_id};
 use super::wire::{Reader, put_signed, put_text, put_u48, put_varint};
 use crate::buffer::disk::source::Source;
 use crate::clock::Millis;
-use crate::event::{DedupeKey, Event, EventId, Proto};
+use crate::event::{DedupeKey, Event, EventId, OrderKey, Priority, Proto, Turn};
 use crate::headers::Headers;
 
 const HTTPS: u8 = 1;
@@ -29,7 +30,9 @@ const EVENT_ID: u8 = 1 << 3;
 const EVENT_TYPE: u8 = 1 << 4;
 const EVENT_TIME: u8 = 1 << 5;
 const ALIAS: u8 = 1 << 6;
-const NO_FLAG: u8 = 1 << 7;
+const TURN: u8 = 1 << 7;
+/// Of the turn: an order key follows.
+const ORDERED: u8 = 1 << 2;
 
 /// Ids and types are looked for so far into a body: where selectors find them, and no more than a search can cost.
 const SEARCHED_BODY: usize = 4096;
@@ -49,6 +52,8 @@ pub(in crate::buffer) struct EventHead {
     pub alias: Option<EventId>,
     /// The [`id_hash`] of the provider's id.
     pub event_id_hash: Option<u32>,
+    /// Its class and its order key.
+    pub turn: Turn,
 }
 
 /// The hash by which an index finds a provider's id. It stands on disks: it never changes.
@@ -76,6 +81,7 @@ pub(in crate::buffer) fn encode_event(
     if alias {
         put_event_id(out, event.id);
     }
+    put_turn(out, event.turn);
     if &*event.method != "POST" {
         put_text(out, &event.method);
     }
@@ -101,6 +107,41 @@ fn flags_of(event: &Event, key: Option<DedupeKey>, alias: bool) -> u8 {
         | flag(event.event_type.is_some(), EVENT_TYPE)
         | flag(event.event_time.is_some(), EVENT_TIME)
         | flag(alias, ALIAS)
+        | flag(event.turn != Turn::default(), TURN)
+}
+
+fn put_turn(out: &mut Vec<u8>, turn: Turn) {
+    if turn == Turn::default() {
+        return;
+    }
+    out.push(class_code(turn.priority) | if turn.order_key.is_some() { ORDERED } else { 0 });
+    if let Some(key) = turn.order_key {
+        out.extend_from_slice(&key.to_bits().to_le_bytes());
+    }
+}
+
+fn read_turn(from: &mut Reader<'_>) -> Result<Turn, Malformed> {
+    let turn = from.u8()?;
+    let priority = class_of(turn & !ORDERED).ok_or(Malformed)?;
+    let order_key = match turn & ORDERED {
+        0 => None,
+        _ => Some(OrderKey::from_bits(from.u64()?).ok_or(Malformed)?),
+    };
+    Ok(Turn { priority, order_key })
+}
+
+/// The number of a class in records and indexes.
+pub(in crate::buffer) fn class_code(class: Priority) -> u8 {
+    match class {
+        Priority::Normal => 0,
+        Priority::Critical => 1,
+        Priority::Bulk => 2,
+    }
+}
+
+/// What [`class_code`] made.
+pub(in crate::buffer) fn class_of(code: u8) -> Option<Priority> {
+    Priority::ALL.into_iter().find(|class| class_code(*class) == code)
 }
 
 /// The client's address: `0 | 4 bytes`, `1 | 16 bytes`, or a text's length and 2, and the text, where it is not written
@@ -180,6 +221,7 @@ struct Parts<'a> {
     source: u32,
     key: Option<DedupeKey>,
     alias: Option<EventId>,
+    turn: Turn,
     method: &'a str,
     target: &'a str,
     client: Reader<'a>,
@@ -196,13 +238,11 @@ impl<'a> Parts<'a> {
         let mut from = Reader::new(payload);
         let flags = from.u8()?;
         let has = |flag: u8| flags & flag != 0;
-        if has(NO_FLAG) {
-            return Err(Malformed);
-        }
         let received = Millis(from.u48()?);
         let source = from.number()?;
         let key = if has(KEY) { Some(DedupeKey(from.u128()?)) } else { None };
         let alias = if has(ALIAS) { Some(read_event_id(&mut from)?) } else { None };
+        let turn = if has(TURN) { read_turn(&mut from)? } else { Turn::default() };
         let method = if has(POST) { "POST" } else { from.text()? };
         let target = from.text()?;
         let client = from.clone();
@@ -221,6 +261,7 @@ impl<'a> Parts<'a> {
             source,
             key,
             alias,
+            turn,
             method,
             target,
             client,
@@ -239,6 +280,7 @@ impl<'a> Parts<'a> {
             key: self.key,
             alias: self.alias,
             event_id_hash: self.event_id.map(id_hash),
+            turn: self.turn,
         }
     }
 }
@@ -283,6 +325,7 @@ pub(in crate::buffer) fn decode_event(
         forwarded_for: read_client(&mut parts.client)?,
         forwarded_proto: if parts.flags & HTTPS != 0 { Proto::Https } else { Proto::Http },
         body: payload.slice(body_at..),
+        turn: parts.turn,
     };
     Ok((event, head))
 }

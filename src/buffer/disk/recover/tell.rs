@@ -67,7 +67,7 @@ impl<D: Device> Recovery<'_, D> {
             last = Some(row.seq);
             let source = telling.numbers.source(row.source);
             match source {
-                Some(source) => rebuild.event(row.seq, source, row.len, row.received, row.alias),
+                Some(source) => rebuild.event(source, &row),
                 None => {
                     self.found.corrupt += 1;
                     tracing::error!(event = %id_of(&row), "an event is lost: the names of its destinations are damaged");

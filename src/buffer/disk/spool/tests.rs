@@ -9,12 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::device::FakeDevice;
+use super::super::index::Row;
 use super::super::ports::{Committed, Live, Read, Rebuild, SharedNames, SpoolOptions};
 use super::super::progress::{Loc, Progress, What};
 use super::super::source::Source;
 use super::*;
 use crate::clock::Millis;
-use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, Proto};
+use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, Proto, Turn};
 use crate::headers::Headers;
 
 pub(super) type Fake = Spool<FakeDevice>;
@@ -47,6 +48,7 @@ pub(super) fn event(n: u64, body: usize) -> Event {
         forwarded_for: "192.0.2.1".into(),
         forwarded_proto: Proto::Https,
         body: Bytes::from(bytes),
+        turn: Turn::default(),
     }
 }
 
@@ -59,6 +61,7 @@ pub(super) fn key(n: u64) -> DedupeKey {
 pub(super) struct Told {
     pub events: Vec<(u64, u32, u32)>,
     pub aliases: Vec<(u64, EventId)>,
+    pub turns: Vec<Turn>,
     pub progress: Vec<(Loc, Progress)>,
     pub ids: Vec<(DedupeKey, EventId, Millis)>,
 }
@@ -70,7 +73,9 @@ impl Told {
 }
 
 impl Rebuild for Told {
-    fn event(&mut self, seq: u64, source: u32, weight: u32, _: Millis, alias: Option<EventId>) {
+    fn event(&mut self, source: u32, row: &Row) {
+        let Row { seq, len: weight, alias, turn, .. } = *row;
+        self.turns.push(turn);
         self.events.push((seq, source, weight));
         self.aliases.extend(alias.map(|alias| (seq, alias)));
     }

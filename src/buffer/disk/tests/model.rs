@@ -335,6 +335,13 @@ impl Rig {
         for seq in oracle.all() {
             oracle.check_read(seq, &spool.read(seq))?;
         }
+        let keys = spool.order_keys(&waiting).map_err(|_| "the order keys cannot be read".to_owned())?;
+        if let Some((seq, key)) = keys
+            .into_iter()
+            .find(|(seq, key)| oracle.turn_of(*seq).is_some_and(|turn| turn.order_key != *key))
+        {
+            return Err(format!("{seq} has the order key {key:?}"));
+        }
         let rows: Vec<u64> = spool.rows_before(u64::MAX, usize::MAX).iter().map(|row| row.seq).collect();
         if !rows.is_sorted_by(|a, b| a > b) {
             return Err("rows out of order".to_owned());

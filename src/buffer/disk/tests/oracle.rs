@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::buffer::disk::index::Row;
 use crate::buffer::disk::ports::{Live, Read, Rebuild};
 use crate::buffer::disk::progress::{Loc, Progress, What};
 use crate::buffer::disk::source::Source;
 use crate::clock::Millis;
-use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, Proto};
+use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, OrderKey, Priority, Proto, Turn};
 use crate::headers::Headers;
 
 /// What is wrong, in words.
@@ -90,14 +91,15 @@ pub(super) struct Oracle {
 /// What a start of the spool told.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    pub events: Vec<(u64, u32, Millis, Option<EventId>)>,
+    /// With the shared numbers of their sources.
+    pub events: Vec<Row>,
     pub progress: Vec<(Loc, Progress)>,
     pub ids: Vec<(DedupeKey, EventId)>,
 }
 
 impl Rebuild for Found {
-    fn event(&mut self, seq: u64, source: u32, _weight: u32, received: Millis, alias: Option<EventId>) {
-        self.events.push((seq, source, received, alias));
+    fn event(&mut self, source: u32, row: &Row) {
+        self.events.push(Row { source, ..row.clone() });
     }
 
     fn progress(&mut self, at: Loc, progress: Progress) {
@@ -128,14 +130,26 @@ pub(super) fn event(stamp: u64, size: usize, now: Millis, alias: bool) -> Event 
         forwarded_for: "203.0.113.9".into(),
         forwarded_proto: if stamp.is_multiple_of(2) { Proto::Https } else { Proto::Http },
         body: Bytes::from(body),
+        turn: turn(stamp),
     }
+}
+
+/// Of five events one is critical, one bulk, and two have one of three keys.
+fn turn(stamp: u64) -> Turn {
+    let priority = match stamp % 5 {
+        1 => Priority::Critical,
+        3 => Priority::Bulk,
+        _ => Priority::Normal,
+    };
+    let order_key = if stamp % 5 > 2 { OrderKey::from_bits(stamp % 3 + 1) } else { None };
+    Turn { priority, order_key }
 }
 
 fn same(a: &Event, b: &Event) -> bool {
     let texts = |e: &Event| (e.route.clone(), e.provider.clone(), e.event_id.clone(), e.event_type.clone());
     let request =
         |e: &Event| (e.method.clone(), e.target.clone(), e.headers.as_bytes().clone(), e.body.clone());
-    let rest = |e: &Event| (e.event_time, e.received_at, e.forwarded_for.clone(), e.forwarded_proto);
+    let rest = |e: &Event| (e.event_time, e.received_at, e.forwarded_for.clone(), e.forwarded_proto, e.turn);
     texts(a) == texts(b) && request(a) == request(b) && rest(a) == rest(b)
 }
 
@@ -316,6 +330,10 @@ impl Oracle {
         self.events.keys().copied().collect()
     }
 
+    pub fn turn_of(&self, seq: u64) -> Option<Turn> {
+        self.events.get(&seq).map(|known| known.event.turn)
+    }
+
     pub fn id_of(&self, seq: u64) -> Option<(EventId, Option<&str>)> {
         let known = self.events.get(&seq)?;
         Some((known.id(seq), known.event.event_id.as_deref()))
@@ -329,14 +347,14 @@ impl Oracle {
         lane: impl Fn(u32) -> Option<usize>,
         source: impl Fn(u32) -> Option<Arc<Source>>,
     ) -> Result<(), Wrong> {
-        if !found.events.is_sorted_by(|a, b| a.0 < b.0) {
+        if !found.events.is_sorted_by(|a, b| a.seq < b.seq) {
             return Err("events out of order, or twice".to_owned());
         }
-        let seqs: BTreeSet<u64> = found.events.iter().map(|(seq, ..)| *seq).collect();
+        let seqs: BTreeSet<u64> = found.events.iter().map(|event| event.seq).collect();
         if let Some(lost) = self.promised_and_waiting().iter().find(|seq| !seqs.contains(seq)) {
             return Err(format!("{lost} was promised, waits, and was not found"));
         }
-        for (seq, number, received, alias) in &found.events {
+        for Row { seq, source: number, received, alias, turn, .. } in &found.events {
             let known = self.events.get(seq).ok_or_else(|| format!("{seq} was invented"))?;
             let source = source(*number).ok_or_else(|| format!("{seq} has no source"))?;
             let lanes: Option<BTreeSet<usize>> = source.lanes.iter().map(|number| lane(*number)).collect();
@@ -345,6 +363,9 @@ impl Oracle {
             }
             if *received != known.event.received_at || alias.is_some() != known.alias {
                 return Err(format!("{seq} came at another time, or its id is another"));
+            }
+            if *turn != known.event.turn {
+                return Err(format!("{seq} was {:?} and is {turn:?}", known.event.turn));
             }
         }
         self.stories_found(found, &lane)?;
@@ -364,7 +385,7 @@ impl Oracle {
             let lane = lane(progress.lane).ok_or("progress at a destination without a name")?;
             last.insert((progress.seq, lane), (*at, progress));
         }
-        let here: BTreeSet<u64> = found.events.iter().map(|(seq, ..)| *seq).collect();
+        let here: BTreeSet<u64> = found.events.iter().map(|event| event.seq).collect();
         for (seq, known) in self.events.iter_mut().filter(|(seq, _)| here.contains(seq)) {
             for (lane, story) in &mut known.stories {
                 let last = last.get(&(*seq, *lane));

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::super::dead::{DeadLetter, DeadLetters, DeadOptions, Inserted};
 use super::super::progress::What;
 use super::super::{DiskBuffer, buffer::dead_file};
-use crate::buffer::{BufferOptions, BufferSettings, DeadReason, EventFilter};
+use crate::buffer::{BufferOptions, BufferSettings, DeadReason, EventFilter, MaxPending};
 use crate::clock::{Clock, Millis};
-use crate::event::{Ack, Claim, ClaimKeeper, DedupeKey, Event, EventId, Proto};
+use crate::event::{Ack, Claim, ClaimKeeper, DedupeKey, Event, EventId, Proto, Turn};
 use crate::headers::Headers;
 use crate::observe::Metrics;
 
@@ -55,6 +55,7 @@ fn event() -> Event {
         forwarded_for: "192.0.2.1".into(),
         forwarded_proto: Proto::Https,
         body: Bytes::from_static(b"{}"),
+        turn: Turn::default(),
     }
 }
 
@@ -65,7 +66,8 @@ async fn a_letter_that_a_crash_parted_from_the_spool_keeps_its_reason() {
         let buffer = open(folder.path());
         let lane = buffer.lane("app");
         let none: Option<Claim> = None;
-        let id = buffer.keep(event(), std::iter::once(&lane), none, Ack::Durable).await.unwrap();
+        let id =
+            buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap();
         buffer.finish();
         drop((lane, buffer));
         // The process ended when the letter stood, and before the spool was told.
@@ -92,4 +94,26 @@ async fn a_letter_that_a_crash_parted_from_the_spool_keeps_its_reason() {
         assert!(buffer.lane("app").take(1).is_empty(), "it does not go out once more");
         buffer.finish();
     }
+}
+
+#[tokio::test]
+async fn an_optional_lane_without_room_is_left_out_and_what_is_for_nobody_holds_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let one = MaxPending { events: Some(1), bytes: None };
+    buffer.set_destinations(&[("app".into(), Default::default()), ("audit".into(), one)]);
+    let (app, audit) = (buffer.lane("app"), buffer.lane("audit"));
+    let keep = |to: Vec<(u32, bool)>| buffer.keep(event(), to.into_iter(), None, Ack::Durable);
+    let both = || vec![(app.number(), false), (audit.number(), true)];
+    keep(both()).await.unwrap();
+    let second = keep(both()).await.unwrap();
+    assert_eq!((app.depth().0, audit.depth().0), (2, 1));
+    let names: Vec<_> = buffer.find(second).unwrap().destinations.into_iter().map(|at| at.name).collect();
+    assert_eq!(names, ["app".into()] as [Arc<str>; 1]);
+    let nowhere = keep(vec![(audit.number(), true)]).await.unwrap();
+    assert!(buffer.find(nowhere).unwrap().destinations.is_empty());
+    assert_eq!(buffer.stats().events, 2);
+    assert_eq!(buffer.shared.state.lock().lanes.pending_count(0, u64::MAX), 2, "its segment may go");
+    assert_eq!(buffer.shared.metrics.encode().matches("limit=\"destination.max_pending\"} 2").count(), 1);
+    buffer.finish();
 }

@@ -102,7 +102,7 @@ fn a_refill_reads_what_it_brings() {
     let device = folder();
     let (spool, found) = open(&device);
     // One destination's events, a hundred places from each other.
-    let wanted: Vec<u64> = found.events.iter().map(|(seq, ..)| *seq).skip(7).step_by(100).collect();
+    let wanted: Vec<u64> = found.events.iter().map(|event| event.seq).skip(7).step_by(100).collect();
     let before = device.bytes_read();
     let mut bytes = 0;
     for (_, read) in spool.read_many(&wanted, usize::MAX) {
@@ -122,7 +122,7 @@ fn a_refill_reads_what_it_brings() {
 fn however_little_is_asked_for_one_event_is_read() {
     let device = folder();
     let (spool, found) = open(&device);
-    let wanted: Vec<u64> = found.events.iter().map(|(seq, ..)| *seq).take(9).collect();
+    let wanted: Vec<u64> = found.events.iter().map(|event| event.seq).take(9).collect();
     // A destination whose window is empty while those of the others are full: it would never get its first.
     for most in [0, 1] {
         let reads = spool.read_many(&wanted, most);

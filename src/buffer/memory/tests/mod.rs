@@ -9,9 +9,9 @@ mod room;
 
 use std::time::Duration;
 
-use super::super::{Buffer, BufferOptions, DeadReason, Lane, Status};
+use super::super::{Buffer, BufferOptions, DeadReason, Lane, Status, To};
 use super::*;
-use crate::event::{Ack, Answer, Proto};
+use crate::event::{Ack, Answer, Proto, Turn};
 use crate::headers::Headers;
 
 const START: Millis = Millis(1_768_473_000_000);
@@ -30,7 +30,7 @@ impl Rig {
     fn with_bytes(max_events: u64, max_bytes: u64, destinations: &[&str]) -> Self {
         let options = BufferOptions { max_events, max_bytes, ..BufferOptions::memory() };
         let clock = Clock::manual(START);
-        let buffer = Buffer::memory(&BufferSettings::new(options).unwrap(), clock.clone());
+        let buffer = Buffer::memory(&BufferSettings::new(options).unwrap(), clock.clone(), Metrics::new());
         let rig = Self { buffer, clock };
         rig.configure(destinations);
         rig
@@ -91,6 +91,7 @@ fn event(body: &'static str) -> Event {
         forwarded_for: "".into(),
         forwarded_proto: Proto::Http,
         body: Bytes::from_static(body.as_bytes()),
+        turn: Turn::default(),
     }
 }
 

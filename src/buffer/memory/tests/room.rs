@@ -51,6 +51,23 @@ fn all_destinations_have_room_or_none_keeps_it() {
 }
 
 #[test]
+fn an_optional_destination_without_room_is_left_out_even_where_it_is_the_only_one() {
+    let rig = Rig::new(1000, &[]);
+    let bound = MaxPending { events: Some(1), bytes: None };
+    rig.buffer.set_destinations(&[("app".into(), MaxPending::default()), ("audit".into(), bound)]);
+    let (app, audit) = (rig.lane("app"), rig.lane("audit"));
+    let keep = |to: &[To<'_>]| ready(rig.buffer.keep(event("x"), to.iter().copied(), None, Ack::Memory));
+    let optional = To { lane: &audit, optional: true };
+    for _ in 0..2 {
+        keep(&[To::from(&app), optional]).unwrap();
+    }
+    assert_eq!((app.depth().0, audit.depth().0), (2, 1));
+    let nowhere = keep(&[optional]).unwrap();
+    assert_eq!((audit.depth().0, rig.buffer.stats().history_events), (1, 1));
+    assert!(rig.buffer.find(nowhere).unwrap().destinations.is_empty());
+}
+
+#[test]
 fn a_destination_out_of_the_configuration_keeps_what_it_holds() {
     let rig = Rig::new(100, &["app", "old"]);
     let id = rig.keep(event("x"), &["old"]).unwrap();
@@ -76,7 +93,8 @@ fn the_oldest_pending_event_is_known_wherever_it_stands() {
     assert_eq!(oldest(), Some(Millis(1)), "in flight");
     app.defer(kept[0], attempt(1), START, Bytes::new());
     assert_eq!(oldest(), Some(Millis(1)), "deferred");
-    app.take_due(START).unwrap();
+    assert_eq!(ids(&app.take(2)), [kept[0], kept[2]]);
+    app.put_back(kept[2]);
     app.put_back(kept[0]);
     assert_eq!(oldest(), Some(Millis(1)), "put back");
     take_one(&app);

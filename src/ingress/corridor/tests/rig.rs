@@ -17,8 +17,8 @@ use crate::headers::Headers;
 use crate::ingress::corridor::{Confirmation, Ingress, Parts, Ticket};
 use crate::ingress::parse::{Limits, parse};
 use crate::ingress::{
-    Action, CorridorSettings, DedupeRule, Evidence, Front, Head, PathPattern, Peer, Plan, ProxySettings,
-    Reply, RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
+    Action, CorridorSettings, DedupeRule, Evidence, Front, Head, PathPattern, Peer, Plan, Priorities,
+    ProxySettings, Reply, RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
 };
 use crate::net::{AllowIps, IpSet};
 use crate::observe::{EventLog, Metrics};
@@ -71,6 +71,8 @@ pub(super) struct Sent<'a> {
     pub(super) id: Option<&'a str>,
     pub(super) body: &'a [u8],
     pub(super) more: &'a [(&'a str, &'a str)],
+    /// Whether it says its type, `push`.
+    pub(super) typed: bool,
     pub(super) sign: bool,
     pub(super) tamper: bool,
     pub(super) signed_at: Millis,
@@ -85,6 +87,7 @@ impl<'a> Sent<'a> {
             id: Some(id),
             body: b"{\"a\":1}",
             more: &[],
+            typed: true,
             sign: true,
             tamper: false,
             signed_at: NOW,
@@ -160,6 +163,8 @@ fn corridor() -> CorridorSettings {
         event_id: Some(selector("header:X-Event-Id")),
         event_type: Some(selector("header:X-Event-Type")),
         event_time: Some(selector("header:X-Event-Time")),
+        order_key: None,
+        priorities: Priorities::default(),
         max_body: 1000,
         public_url: None,
         deliver_timeout: Duration::from_secs(30),
@@ -232,7 +237,8 @@ impl Rig {
         let dedupe =
             Dedupe::new(&DedupeSettings::new(DedupeOptions::default()).unwrap(), clock.clone(), [7; 16]);
         let options = BufferOptions { max_events, ..BufferOptions::memory() };
-        let buffer = Buffer::memory(&BufferSettings::new(options).unwrap(), clock.clone());
+        let buffer =
+            Buffer::memory(&BufferSettings::new(options).unwrap(), clock.clone(), Arc::clone(&metrics));
         buffer.set_destinations(&[
             ("app".into(), MaxPending::default()),
             ("other".into(), MaxPending::default()),
@@ -271,9 +277,9 @@ impl Rig {
         let mut lines: Vec<(String, String)> = vec![
             ("Host".to_owned(), "hooks.example".to_owned()),
             ("Content-Length".to_owned(), sent.body.len().to_string()),
-            ("X-Event-Type".to_owned(), "push".to_owned()),
             ("X-Event-Time".to_owned(), "2026-01-15T10:29:50Z".to_owned()),
         ];
+        lines.extend(sent.typed.then(|| ("X-Event-Type".to_owned(), "push".to_owned())));
         lines.extend(sent.id.map(|id| ("X-Event-Id".to_owned(), id.to_owned())));
         lines.extend(sent.more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         if sent.sign {
@@ -335,10 +341,21 @@ impl Rig {
     }
 
     fn settle_all(&self, lane: &str, settled: Settled) {
+        for delivery in self.take(lane) {
+            self.settle(lane, &delivery, settled);
+        }
+    }
+
+    fn settle(&self, lane: &str, delivery: &Delivery, settled: Settled) {
         let attempt =
             Attempt { number: 1, at: self.clock.now(), took: Duration::ZERO, answer: Answer::Status(500) };
-        for delivery in self.take(lane) {
-            self.buffer.lane(lane).settle(delivery.event.id, settled, attempt, Bytes::new());
+        self.buffer.lane(lane).settle(delivery.event.id, settled, attempt, Bytes::new());
+    }
+
+    /// Delivers what was taken.
+    pub(super) fn deliver_in_flight(&self, lane: &str, taken: &[Delivery]) {
+        for delivery in taken {
+            self.settle(lane, delivery, Settled::Delivered);
         }
     }
 
@@ -376,6 +393,11 @@ impl Rig {
     /// How often a limit was hit.
     pub(super) fn hits(&self, limit: &str) -> u64 {
         self.metric(&format!("hooklatch_limit_hits_total{{limit=\"{limit}\"}} "))
+    }
+
+    /// How many events went nowhere.
+    pub(super) fn nowhere(&self) -> u64 {
+        self.metric("hooklatch_events_nowhere_total{route=\"hook\"} ")
     }
 
     fn metric(&self, name: &str) -> u64 {

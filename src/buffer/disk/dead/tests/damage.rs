@@ -16,11 +16,11 @@ fn filled() -> TempDir {
 #[test]
 fn a_newer_or_a_foreign_file_is_refused_and_left_alone() {
     let dir = filled();
-    sqlite(&dir, "PRAGMA user_version = 2");
+    sqlite(&dir, "PRAGMA user_version = 3");
     let before = fs::read(file_in(&dir)).unwrap();
     let sentence = refusal(&dir);
     assert!(
-        sentence.contains("format 2, of a newer hooklatch") && sentence.contains("dead.sqlite"),
+        sentence.contains("format 3, of a newer hooklatch") && sentence.contains("dead.sqlite"),
         "{sentence}"
     );
     assert!(fs::read(file_in(&dir)).unwrap() == before, "it was written to");
@@ -32,6 +32,23 @@ fn a_newer_or_a_foreign_file_is_refused_and_left_alone() {
         .unwrap();
     let sentence = refusal(&dir);
     assert!(sentence.contains("damaged") && sentence.contains("move"), "{sentence}");
+}
+
+#[test]
+fn a_file_of_format_1_is_brought_up_and_its_letters_are_normal_ones() {
+    let dir = filled();
+    sqlite(
+        &dir,
+        "ALTER TABLE dead_letters DROP COLUMN priority; ALTER TABLE dead_letters DROP COLUMN order_key;
+         PRAGMA user_version = 1",
+    );
+    let store = open_in(&dir, ROOMY);
+    let letters = store.find(letter(1, "a").event.id).unwrap();
+    assert_eq!(all_said(&letters), [said(&letter(1, "a"))]);
+    assert_eq!(store.find(letter(2, "a").event.id).unwrap()[0].event.turn, Turn::default());
+    store.insert(&[letter(1000, "a")]).unwrap();
+    drop(store);
+    assert_eq!(open_in(&dir, ROOMY).usage().events, 201, "once");
 }
 
 #[test]
@@ -110,6 +127,8 @@ fn a_row_that_makes_no_sense_holds_nothing_else_up() {
         "id = 'hl_?'",
         "id = x'ff'",
         "destination = x'ff'",
+        "priority = 'urgent'",
+        "order_key = 'x'",
     ] {
         let dir = tempfile::tempdir().unwrap();
         let store = open_in(&dir, ROOMY);

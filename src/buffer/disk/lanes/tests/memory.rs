@@ -6,14 +6,17 @@ use super::*;
 /// (a container and the slack of its vector): an upper bound of what is on the heap after the sets gave back theirs.
 fn bytes(lanes: &Lanes) -> usize {
     let set = |set: &Seqs| set.serialized_size() + set.blocks() * 64;
-    let lane = |lane: &Lane| set(&lane.backlog) + set(&lane.waiting) + set(&lane.shared) + size_of::<Lane>();
+    let tracks = |lane: &Lane| {
+        lane.tracks.iter().map(|(_, track)| set(&track.backlog) + set(&track.waiting)).sum::<usize>()
+    };
+    let lane = |lane: &Lane| tracks(lane) + set(&lane.shared) + size_of::<Lane>();
     lanes.lanes.iter().map(lane).sum::<usize>() + set(&lanes.events)
 }
 
 fn restored(events: u64, over: u32) -> usize {
     let mut all = lanes(Amount::new(u64::MAX, u64::MAX), over);
     for seq in 1..=events {
-        all.restore(seq, 1000, &[(seq % u64::from(over)) as u32]);
+        all.restore(seq, 1000, Turn::default(), &[(seq % u64::from(over)) as u32]);
     }
     all.restored();
     assert_eq!(all.pending_count(0, u64::MAX), events);
@@ -35,7 +38,7 @@ fn ten_million_events_in_resident_memory() {
         let before = resident();
         let mut all = lanes(Amount::new(u64::MAX, u64::MAX), over);
         for seq in 1..=10_000_000 {
-            all.restore(seq, 1000, &[(seq % u64::from(over)) as u32]);
+            all.restore(seq, 1000, Turn::default(), &[(seq % u64::from(over)) as u32]);
         }
         all.restored();
         let after = resident();

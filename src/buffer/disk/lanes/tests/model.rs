@@ -1,5 +1,6 @@
 //! Random operations on the lanes and on a simple model of them, with a holding for each event as the memory form has:
-//! no event is in two places, none is taken twice or lost, and the quota answers the same.
+//! no event is in two places, none is taken twice or lost, those of a key go one at a time in order of arrival, and the
+//! quota answers the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,12 +17,11 @@ const SMALL: Limits =
 
 #[derive(Clone, Debug)]
 enum Op {
-    Keep { to: u8, weight: u32, commits: bool },
+    Keep { to: u8, weight: u32, commits: bool, turn: Turn },
     Take { lane: u32, max: usize },
-    TakeDue { lane: u32 },
     End { lane: u32, which: usize, how: How },
     Written { lane: u32, which: usize, due: Option<u64> },
-    Want { lane: u32 },
+    Want { lane: u32, blind: bool },
     Bring { lane: u32, most: usize, lose: bool },
     Requeue { which: usize, lane: u32 },
     Lose { which: usize },
@@ -39,18 +39,25 @@ enum How {
     PutBack,
 }
 
+/// Half of them wait for others of four keys, of which a lane holds three at a time.
+fn turn() -> impl Strategy<Value = Turn> {
+    let priority = prop::sample::select(&Priority::ALL[..]);
+    (priority, 0_u64..9)
+        .prop_map(|(priority, key)| Turn { priority, order_key: OrderKey::from_bits(key.saturating_sub(4)) })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let lane = || 0..COUNT;
     let any = any::<usize>;
     let how = prop_oneof![Just(How::Settle), Just(How::Defer), Just(How::Dying), Just(How::PutBack)];
     prop_oneof![
-        9 => (1_u8..8, 1_u32..3000, 0_u8..8).prop_map(|(to, weight, c)| Op::Keep { to, weight, commits: c > 0 }),
-        5 => (lane(), 0_usize..6).prop_map(|(lane, max)| Op::Take { lane, max }),
-        4 => lane().prop_map(|lane| Op::TakeDue { lane }),
+        9 => (1_u8..8, 1_u32..3000, 0_u8..8, turn())
+            .prop_map(|(to, weight, c, turn)| Op::Keep { to, weight, commits: c > 0, turn }),
+        8 => (lane(), 0_usize..6).prop_map(|(lane, max)| Op::Take { lane, max }),
         8 => (lane(), any(), how).prop_map(|(lane, which, how)| Op::End { lane, which, how }),
         7 => (lane(), any(), prop::option::weighted(0.8, 0_u64..60))
             .prop_map(|(lane, which, due)| Op::Written { lane, which, due }),
-        5 => lane().prop_map(|lane| Op::Want { lane }),
+        6 => (lane(), prop::bool::weighted(0.1)).prop_map(|(lane, blind)| Op::Want { lane, blind }),
         5 => (lane(), 0_usize..9, any()).prop_map(|(lane, most, l)| Op::Bring { lane, most, lose: l % 8 == 0 }),
         3 => (any(), lane()).prop_map(|(which, lane)| Op::Requeue { which, lane }),
         1 => any().prop_map(|which| Op::Lose { which }),
@@ -72,7 +79,9 @@ enum St {
     },
     Reading,
     InFlight,
-    Ending,
+    Ending {
+        dying: bool,
+    },
     Settled,
     Dead,
     /// Nobody sends it again.
@@ -83,6 +92,11 @@ impl St {
     fn is_over(self) -> bool {
         matches!(self, Self::Settled | Self::Dead | Self::Lost)
     }
+
+    /// Between its first attempt and its end.
+    fn is_busy(self) -> bool {
+        matches!(self, Self::InFlight | Self::Ending { dying: false } | Self::Waiting { dying: false, .. })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -92,11 +106,14 @@ struct Place {
     charge: Charge,
     /// Where its last step stands, if that was a `Deferred`.
     step: Option<Loc>,
+    /// It was put on its way again: before or behind whom is nobody's promise.
+    again: bool,
 }
 
 #[derive(Debug)]
 struct Known {
     weight: u32,
+    turn: Turn,
     lanes: Vec<u32>,
     holding: Holding,
     places: BTreeMap<u32, Place>,
@@ -151,6 +168,7 @@ impl Rig {
         }
         self.lanes.set_destinations(&plain(&self.configured));
         self.quota.configure(&plain(&self.configured));
+        self.lanes.lanes.iter_mut().for_each(|lane| lane.keys.set_most(3));
     }
 
     fn places(&self, lane: u32, wanted: impl Fn(&St) -> bool) -> Vec<u64> {
@@ -174,22 +192,40 @@ impl Rig {
         let Known { holding, places, .. } = self.events.get_mut(&seq).unwrap();
         let place = places.get_mut(&lane).unwrap();
         self.quota.release(holding, lane, place.charge);
-        *place = Place { st, made: 0, charge: Charge::None, step: None };
+        *place = Place { st, made: 0, charge: Charge::None, step: None, again: false };
     }
 
-    fn taken(&mut self, lane: u32, delivery: &Delivery, due: bool) -> Result<(), TestCaseError> {
+    fn taken(&mut self, lane: u32, delivery: &Delivery) -> Result<(), TestCaseError> {
         let seq = delivery.event.id.seq();
         let now = self.now;
+        self.in_order(seq, lane)?;
         let place = self.place(seq, lane);
         let right = match place.st {
-            St::Fresh => !due,
+            St::Fresh => true,
             // A retry that was put back stands before the window.
-            St::Waiting { due: at, dying } => !dying && at <= if due { now } else { 0 },
+            St::Waiting { due: at, dying } => !dying && at <= now,
             _ => false,
         };
         prop_assert!(right, "{seq} at {lane} was {place:?}");
         place.st = St::InFlight;
         prop_assert_eq!(delivery.attempt, place.made + 1);
+        Ok(())
+    }
+
+    /// No other event of its key is on its way, and none of its class that came before it has not begun.
+    fn in_order(&self, seq: u64, lane: u32) -> Result<(), TestCaseError> {
+        let Turn { priority, order_key: Some(key) } = self.events[&seq].turn else { return Ok(()) };
+        let place = &self.events[&seq].places[&lane];
+        let others =
+            self.events.iter().filter(|(other, known)| **other != seq && known.turn.order_key == Some(key));
+        for (other, known) in others {
+            let Some(at) = known.places.get(&lane) else { continue };
+            prop_assert!(!at.st.is_busy(), "{seq} is taken while {other} is {at:?} at {lane}");
+            let before = *other < seq && known.turn.priority == priority && !at.st.is_over();
+            let dying = matches!(at.st, St::Ending { dying: true } | St::Waiting { dying: true, .. });
+            let passed = before && place.made == 0 && !place.again && !at.again && !dying;
+            prop_assert!(!passed, "{seq} is taken before {other}, which is {at:?} at {lane}");
+        }
         Ok(())
     }
 
@@ -207,42 +243,17 @@ impl Rig {
 
     fn step(&mut self, op: Op) -> Result<(), TestCaseError> {
         match op {
-            Op::Keep { to, weight, commits } => self.keep(&bits(to), weight, commits)?,
+            Op::Keep { to, weight, commits, turn } => self.keep(&bits(to), weight, commits, turn)?,
             Op::Take { lane, max } => {
-                let taken = self.lanes.take(lane, max);
+                let taken = self.lanes.take(lane, max, Millis(self.now));
                 prop_assert!(taken.len() <= max);
                 for delivery in taken {
-                    self.taken(lane, &delivery, false)?;
-                }
-            }
-            Op::TakeDue { lane } => {
-                if let Some(delivery) = self.lanes.take_due(lane, Millis(self.now)) {
-                    self.taken(lane, &delivery, true)?;
+                    self.taken(lane, &delivery)?;
                 }
             }
             Op::End { lane, which, how } => self.end(lane, which, how)?,
             Op::Written { lane, which, due } => self.written(lane, which, due)?,
-            Op::Want { lane } if !self.wanted.contains_key(&lane) => {
-                let wanted = self.lanes.wanted(lane, Millis(self.now));
-                for seq in &wanted.fresh {
-                    prop_assert_eq!(self.place(*seq, lane).st, St::Fresh);
-                    self.place(*seq, lane).st = St::Reading;
-                }
-                for retry in &wanted.retries {
-                    let now = self.now;
-                    let place = self.place(retry.seq, lane);
-                    let St::Waiting { due, dying } = place.st else { panic!("{retry:?} {place:?}") };
-                    prop_assert!(due <= now);
-                    prop_assert_eq!(
-                        (retry.dying, retry.attempt, Some(retry.at)),
-                        (dying, place.made, place.step)
-                    );
-                    if dying {
-                        place.st = St::Ending;
-                    }
-                }
-                self.wanted.insert(lane, wanted);
-            }
+            Op::Want { lane, blind } if !self.wanted.contains_key(&lane) => self.want(lane, blind)?,
             Op::Bring { lane, most, lose } => self.bring(lane, most, lose),
             Op::Requeue { which, lane } => self.requeue(which, lane)?,
             Op::Lose { which } => {
@@ -277,7 +288,34 @@ impl Rig {
         Ok(())
     }
 
-    fn keep(&mut self, to: &[u32], weight: u32, commits: bool) -> Result<(), TestCaseError> {
+    /// What is wanted of the lane; where it is to be sifted and `blind`, the keys cannot be read.
+    fn want(&mut self, lane: u32, blind: bool) -> Result<(), TestCaseError> {
+        let now = self.now;
+        let mut wanted = self.lanes.wanted(lane, Millis(now));
+        if !wanted.sift.is_empty() {
+            let key_of = |seq: &u64| (*seq, self.events[seq].turn.order_key);
+            let keys = if blind { Vec::new() } else { wanted.sift.iter().map(key_of).collect() };
+            prop_assert!(wanted.sift.iter().all(|seq| self.events[seq].turn.priority == wanted.class));
+            wanted.fresh = self.lanes.sift(lane, &wanted, keys).0;
+        }
+        for seq in &wanted.fresh {
+            prop_assert_eq!(self.place(*seq, lane).st, St::Fresh);
+            self.place(*seq, lane).st = St::Reading;
+        }
+        for retry in &wanted.retries {
+            let place = self.place(retry.seq, lane);
+            let St::Waiting { due, dying } = place.st else { panic!("{retry:?} {place:?}") };
+            prop_assert!(due <= now);
+            prop_assert_eq!((retry.dying, retry.attempt, Some(retry.at)), (dying, place.made, place.step));
+            if dying {
+                place.st = St::Ending { dying: true };
+            }
+        }
+        self.wanted.insert(lane, wanted);
+        Ok(())
+    }
+
+    fn keep(&mut self, to: &[u32], weight: u32, commits: bool, turn: Turn) -> Result<(), TestCaseError> {
         let mut holding = Holding::new(u64::from(weight));
         let allowed = self.quota.check(&holding, to.iter().copied());
         prop_assert_eq!(self.lanes.check(u64::from(weight), to), allowed);
@@ -291,13 +329,13 @@ impl Rig {
         }
         let seq = self.next;
         self.next += 1;
-        self.lanes.admit(reserved, ready(seq, weight));
+        self.lanes.admit(reserved, ready_of(seq, weight, turn));
         let mut places = BTreeMap::new();
         for lane in to {
             let charge = self.quota.charge(&mut holding, *lane);
-            places.insert(*lane, Place { st: St::Fresh, made: 0, charge, step: None });
+            places.insert(*lane, Place { st: St::Fresh, made: 0, charge, step: None, again: false });
         }
-        self.events.insert(seq, Known { weight, lanes: to.to_vec(), holding, places });
+        self.events.insert(seq, Known { weight, turn, lanes: to.to_vec(), holding, places });
         Ok(())
     }
 
@@ -317,12 +355,12 @@ impl Rig {
                 let ready = self.lanes.defer(lane, id(seq), Some(attempt(made + 1))).unwrap();
                 prop_assert_eq!(ready.attempts.last().map(|a| a.number), Some(made + 1));
                 let place = self.place(seq, lane);
-                (place.st, place.made) = (St::Ending, made + 1);
+                (place.st, place.made) = (St::Ending { dying: false }, made + 1);
             }
             How::Dying => {
                 prop_assert_eq!(self.lanes.dying(lane, id(seq)).map(|r| r.seq), Some(seq));
                 let place = self.place(seq, lane);
-                (place.st, place.made) = (St::Ending, made + 1);
+                (place.st, place.made) = (St::Ending { dying: true }, made + 1);
             }
             How::PutBack => {
                 prop_assert!(self.lanes.put_back(lane, id(seq)));
@@ -341,7 +379,7 @@ impl Rig {
 
     /// The commit of what `end` said: it waits, or is dead.
     fn written(&mut self, lane: u32, which: usize, due: Option<u64>) -> Result<(), TestCaseError> {
-        let ending = self.places(lane, |st| *st == St::Ending);
+        let ending = self.places(lane, |st| matches!(st, St::Ending { .. }));
         let Some(which) = which.checked_rem(ending.len()) else { return Ok(()) };
         let seq = ending[which];
         let made = self.place(seq, lane).made;
@@ -352,7 +390,8 @@ impl Rig {
             self.note(seq, lane, What::Dead(DeadReason::Gone), made);
             return Ok(());
         };
-        let (due, dying) = (self.now + due, which % 4 == 3);
+        let ended = self.place(seq, lane).st == St::Ending { dying: true };
+        let (due, dying) = (self.now + due, ended || which % 4 == 3);
         let reason = dying.then_some(DeadReason::Gone);
         let at = self.note(seq, lane, What::Deferred { due: Millis(due), dying: reason }, made);
         prop_assert!(self.lanes.wait(seq, lane, Millis(due), made, dying, at));
@@ -372,11 +411,11 @@ impl Rig {
         if let Some(seq) = wanted.fresh.first().filter(|_| lose) {
             self.lose(*seq);
         }
-        let weight = |seq: &u64| self.events[seq].weight;
-        let fresh = wanted.fresh.iter().take(most).map(|seq| ready(*seq, weight(seq))).collect();
+        let read = |seq: u64| ready_of(seq, self.events[&seq].weight, self.events[&seq].turn);
+        let fresh = wanted.fresh.iter().take(most).map(|seq| read(*seq)).collect();
         let due = wanted.retries.iter().filter(|retry| !retry.dying).take(most);
-        let due = due.map(|retry| (ready(retry.seq, weight(&retry.seq)), retry.attempt)).collect();
-        self.lanes.bring(lane, fresh, due);
+        let due = due.map(|retry| (read(retry.seq), retry.attempt)).collect();
+        self.lanes.bring(lane, wanted.class, fresh, due);
     }
 
     fn requeue(&mut self, which: usize, lane: u32) -> Result<(), TestCaseError> {
@@ -384,21 +423,21 @@ impl Rig {
         let Some(which) = which.checked_rem(over.len()) else { return Ok(()) };
         let seq = over[which];
         let known = self.events.get_mut(&seq).unwrap();
-        let (weight, lanes_of) = (known.weight, known.lanes.clone());
+        let (weight, turn, lanes_of) = (known.weight, known.turn, known.lanes.clone());
         let place = known.places.get_mut(&lane).unwrap();
         if place.st == St::Lost {
             return Ok(());
         }
         if !place.st.is_over() {
-            prop_assert!(!self.lanes.requeue(seq, lane, weight, &lanes_of));
+            prop_assert!(!self.lanes.requeue(seq, lane, (weight, turn), &lanes_of));
             return Ok(());
         }
         let allowed = self.quota.check(&known.holding, [lane]);
         prop_assert_eq!(self.lanes.check_requeue(seq, &[lane], weight, &lanes_of), allowed);
         if allowed.is_ok() {
             place.charge = self.quota.charge(&mut known.holding, lane);
-            place.st = St::Fresh;
-            prop_assert!(self.lanes.requeue(seq, lane, weight, &lanes_of));
+            (place.st, place.again) = (St::Fresh, true);
+            prop_assert!(self.lanes.requeue(seq, lane, (weight, turn), &lanes_of));
             self.note(seq, lane, What::Requeued, 0);
         }
         Ok(())
@@ -409,11 +448,11 @@ impl Rig {
         self.fresh();
         self.wanted.clear();
         for (seq, known) in &self.events {
-            self.lanes.restore(*seq, known.weight, &known.lanes);
+            self.lanes.restore(*seq, known.weight, known.turn, &known.lanes);
         }
         for (at, progress) in &self.log {
             let known = &self.events[&progress.seq];
-            self.lanes.restore_progress(&known.lanes, known.weight, *at, progress);
+            self.lanes.restore_progress(&known.lanes, (known.weight, known.turn), *at, progress);
         }
         self.lanes.restored();
         for (seq, known) in &mut self.events {
@@ -433,6 +472,22 @@ impl Rig {
                     }
                     _ => (St::Fresh, 0, None),
                 };
+            }
+        }
+        (0..COUNT).for_each(|lane| self.one_of_each_key_waits(lane));
+    }
+
+    /// Two of one key wait where one was on its way to the dead letters: the later one begins anew.
+    fn one_of_each_key_waits(&mut self, lane: u32) {
+        let mut held = BTreeSet::new();
+        for class in Priority::ALL {
+            for seq in self.places(lane, |st| st.is_busy()) {
+                let Turn { priority, order_key: Some(key) } = self.events[&seq].turn else { continue };
+                if priority == class && !held.insert(key) {
+                    let place = self.place(seq, lane);
+                    (place.st, place.made, place.step) = (St::Fresh, 0, None);
+                    place.again = true;
+                }
             }
         }
     }
@@ -461,7 +516,7 @@ impl Rig {
             .events
             .iter()
             .flat_map(|(seq, known)| known.places.iter().map(move |(lane, place)| (*seq, *lane, place)))
-            .filter(|(_, _, place)| !matches!(place.st, St::Ending))
+            .filter(|(_, _, place)| !matches!(place.st, St::Ending { .. }))
             .filter_map(|(seq, lane, place)| Some((seq, lane, place.step?)))
             .filter(|(_, _, at)| at.segment == 1)
             .map(|(seq, lane, at)| (seq, lane, at.offset))
@@ -481,10 +536,9 @@ impl Rig {
                 for op in [
                     Op::Written { lane, which: 0, due: None },
                     Op::Bring { lane, most: 2, lose: false },
-                    Op::Want { lane },
+                    Op::Want { lane, blind: false },
                     Op::Bring { lane, most: 2, lose: false },
                     Op::Take { lane, max: 3 },
-                    Op::TakeDue { lane },
                     Op::End { lane, which: 0, how: How::Settle },
                 ] {
                     self.step(op)?;

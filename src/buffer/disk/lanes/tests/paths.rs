@@ -22,7 +22,7 @@ fn an_event_goes_straight_into_the_window_only_where_nothing_is_before_it() {
     admit(&mut lanes, 302, 100, &[0]);
     assert_eq!(backlog(&lanes), 1, "those being read are before it");
     assert!(lanes.wanted(0, Millis(0)).fresh.is_empty(), "one reading at a time");
-    lanes.bring(0, (257..=290).map(|seq| ready(seq, 100)).collect(), Vec::new());
+    lanes.bring(0, Priority::Normal, (257..=290).map(|seq| ready(seq, 100)).collect(), Vec::new());
     check(&lanes);
     assert_eq!(backlog(&lanes), 12, "what did not come goes back");
     assert_eq!(refill(&mut lanes, 0, Millis(0), 100).fresh, (291..=302).collect::<Vec<_>>());
@@ -65,7 +65,7 @@ fn a_window_is_bounded_in_bytes_and_so_are_all_together_but_one_event_always_fit
 fn a_retry_waits_on_the_disk_and_comes_back_with_its_attempts() {
     let mut lanes = lanes(MUCH, 1);
     admit(&mut lanes, 7, 100, &[0]);
-    assert_eq!(lanes.take(0, 1)[0].attempt, 1);
+    assert_eq!(lanes.take(0, 1, Millis(0))[0].attempt, 1);
     assert!(!lanes.wait(7, 0, Millis(50), 1, false, at(1)), "it is in flight");
     let written = lanes.defer(0, id(7), Some(attempt(1))).unwrap();
     assert_eq!(written.attempts, [attempt(1)]);
@@ -82,14 +82,19 @@ fn a_retry_waits_on_the_disk_and_comes_back_with_its_attempts() {
     let expected = WantedRetry { seq: 7, at: Loc { segment: 2, offset: 9 }, attempt: 1, dying: false };
     assert_eq!((wanted.retries, lanes.next_due(0)), (vec![expected], None));
     assert_eq!(lanes.waiting_in(2), [(7, 0, 9)], "it is still its last step");
-    lanes.bring(0, Vec::new(), vec![(Ready { attempts: vec![attempt(1)], ..ready(7, 100) }, 1)]);
+    lanes.bring(
+        0,
+        Priority::Normal,
+        Vec::new(),
+        vec![(Ready { attempts: vec![attempt(1)], ..ready(7, 100) }, 1)],
+    );
     assert_eq!(lanes.next_due(0), Some(Millis(50)));
-    assert!(lanes.take_due(0, Millis(49)).is_none());
-    assert_eq!(lanes.take_due(0, Millis(50)).unwrap().attempt, 2);
+    assert!(take_at(&mut lanes, 0, 9, Millis(49)).is_empty());
+    assert_eq!(lanes.take(0, 9, Millis(50))[0].attempt, 2);
     assert!(lanes.moved(7, 0, at(3)), "in flight it may move, too");
     assert_eq!(lanes.waiting_in(1), [(7, 0, 3)]);
     assert!(lanes.put_back(0, id(7)));
-    assert_eq!(lanes.take(0, 1)[0].attempt, 2, "a retry that was put back counts on");
+    assert_eq!(lanes.take(0, 1, Millis(0))[0].attempt, 2, "a retry that was put back counts on");
     let written = lanes.defer(0, id(7), Some(attempt(2))).unwrap();
     assert_eq!(written.attempts, [attempt(1), attempt(2)]);
     assert!(
@@ -109,16 +114,19 @@ fn a_dying_event_is_pending_until_it_stands_in_the_dead_letters() {
     assert!(lanes.wait(7, 0, Millis(50), 3, true, at(1)), "no room there");
     let wanted = lanes.wanted(0, Millis(50));
     assert!(wanted.retries[0].dying);
-    lanes.bring(0, Vec::new(), Vec::new());
+    lanes.bring(0, Priority::Normal, Vec::new(), Vec::new());
     assert_eq!((lanes.depth(0), lanes.quota.total()), ((1, 100), Amount::one(100)));
-    assert!(lanes.take_due(0, Millis(99)).is_none(), "no attempt is left");
+    assert!(take_at(&mut lanes, 0, 9, Millis(99)).is_empty(), "no attempt is left");
     assert!(lanes.died(7, 0, 100, &[0, 1]) && !lanes.died(7, 0, 100, &[0, 1]));
     assert_eq!((lanes.depth(0), lanes.depth(1), lanes.figures(0).dead), ((0, 0), (1, 100), 1));
     assert!(lanes.is_dead(7, 0) && !lanes.is_dead(7, 1));
-    assert!(lanes.requeue(7, 0, 100, &[0, 1]) && !lanes.requeue(7, 1, 100, &[0, 1]));
+    assert!(
+        lanes.requeue(7, 0, (100, Turn::default()), &[0, 1])
+            && !lanes.requeue(7, 1, (100, Turn::default()), &[0, 1])
+    );
     assert!(!lanes.is_dead(7, 0));
     assert_eq!(refill(&mut lanes, 0, Millis(0), 100).fresh, [7]);
-    assert_eq!(lanes.take(0, 1)[0].attempt, 1, "a fresh budget");
+    assert_eq!(lanes.take(0, 1, Millis(0))[0].attempt, 1, "a fresh budget");
     lanes.settle(0, id(7), &[0, 1]).unwrap();
     assert_eq!(lanes.pending(0, 9), [7]);
     assert_eq!(take(&mut lanes, 1, 1), [7]);
@@ -135,10 +143,10 @@ fn two_copies_of_one_event_are_never_in_flight_in_one_lane() {
         let reserved = lanes.reserve(100, &[0]);
         lanes.admit(reserved, Ready { seq, ..ready(77, 100) });
     }
-    assert_eq!(lanes.take(0, 9).len(), 1);
+    assert_eq!(lanes.take(0, 9, Millis(0)).len(), 1);
     check(&lanes);
     assert_eq!(lanes.settle(0, id(77), &[0]).unwrap().seq, 1);
-    assert_eq!(lanes.take(0, 9).len(), 1);
+    assert_eq!(lanes.take(0, 9, Millis(0)).len(), 1);
     assert_eq!(lanes.settle(0, id(77), &[0]).unwrap().seq, 2);
     check(&lanes);
 }
@@ -162,12 +170,17 @@ fn what_no_memory_is_left_for_is_sent_early_rather_than_never() {
 #[test]
 fn the_last_step_of_the_log_holds() {
     let mut lanes = lanes(MUCH, 2);
-    (1..=6).for_each(|seq| lanes.restore(seq, 100, &[0, 1]));
+    (1..=6).for_each(|seq| lanes.restore(seq, 100, Turn::default(), &[0, 1]));
     let mut step = 0;
     let mut say = |lanes: &mut Lanes, seq, what, number| {
         step += 1;
         let attempts = vec![attempt(number)];
-        lanes.restore_progress(&[0, 1], 100, at(step), &Progress { seq, lane: 0, what, attempts });
+        lanes.restore_progress(
+            &[0, 1],
+            (100, Turn::default()),
+            at(step),
+            &Progress { seq, lane: 0, what, attempts },
+        );
     };
     let until = |due| What::Deferred { due: Millis(due), dying: None };
     let dead = What::Dead(DeadReason::Gone);
@@ -184,7 +197,7 @@ fn the_last_step_of_the_log_holds() {
     say(&mut lanes, 6, What::Lost, 0);
     lanes.restore_progress(
         &[1],
-        100,
+        (100, Turn::default()),
         at(99),
         &Progress { seq: 6, lane: 0, what: What::Requeued, attempts: Vec::new() },
     );

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::disk::record::*;
-use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, Proto};
+use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, Proto, Turn};
 use crate::headers::Headers;
 
 const NOW: u64 = 1_768_473_000_123;
@@ -35,6 +35,7 @@ fn event(number: u64, client: &str, body_len: usize) -> Event {
         forwarded_for: client.into(),
         forwarded_proto: Proto::Https,
         body: body.into(),
+        turn: Turn::default(),
     }
 }
 

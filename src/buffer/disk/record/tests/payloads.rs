@@ -8,7 +8,7 @@ use super::samples;
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::disk::record::*;
 use crate::buffer::view::MAX_ATTEMPTS_KEPT;
-use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, Proto};
+use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, OrderKey, Priority, Proto, Turn};
 use crate::headers::Headers;
 
 fn encoded(event: &Event, source: u32, key: Option<DedupeKey>, alias: bool) -> Bytes {
@@ -33,6 +33,7 @@ fn plain() -> Event {
         forwarded_for: "203.0.113.7".into(),
         forwarded_proto: Proto::Https,
         body: Bytes::from_static(b"{\"id\":\"evt_1\"}"),
+        turn: Turn::default(),
     }
 }
 
@@ -72,6 +73,12 @@ fn payloads_stand_on_disks_as_they_always_stood() {
         "7b226964223a226576745f31227d",
     );
     assert_eq!(hex::encode(&rare), expected);
+    event.turn = Turn { priority: Priority::Critical, order_key: OrderKey::from_bits(0x0102_0304) };
+    let turned = hex::encode(encoded(&event, 0, None, true));
+    assert_eq!(
+        turned,
+        expected.replacen("58", "d8", 1).replacen("03505554", "05040302010000000003505554", 1)
+    );
     assert_eq!(id_hash("123456789"), 0xe306_9283);
 }
 
@@ -101,9 +108,18 @@ fn bytes_that_say_more_than_there_is_are_refused() {
     for len in 0..payload.len() - plain().body.len() {
         assert_eq!(decode_event_head(&payload[..len]), Err(Malformed), "cut to {len} of {head_ends}");
     }
-    let mut flagged = payload.to_vec();
-    flagged[0] |= 0x80;
-    assert_eq!(decode_event_head(&flagged), Err(Malformed));
+    // A class that is none, and an order key that is none.
+    let mut event = plain();
+    event.turn = Turn { priority: Priority::Bulk, order_key: OrderKey::from_bits(7) };
+    let mut turned = encoded(&event, 1, None, false).to_vec();
+    assert_eq!(turned[8], 0x06);
+    for class in [0x07, 0x0e, 0x86] {
+        turned[8] = class;
+        assert_eq!(decode_event_head(&turned), Err(Malformed), "{class:x}");
+    }
+    turned[8] = 0x06;
+    turned[9] = 0;
+    assert_eq!(decode_event_head(&turned), Err(Malformed));
     // A place that is nowhere: the id is said to stand at the end of all numbers.
     let place = head_ends - 5;
     assert_eq!(payload[place - 2..place], [0x0b, 0x16]);
@@ -187,6 +203,7 @@ proptest! {
             key,
             alias: alias.then_some(event.id),
             event_id_hash: event.event_id.as_deref().map(id_hash),
+            turn: event.turn,
         };
         prop_assert_eq!(head, expected);
         prop_assert_eq!(decode_event_head(&payload), Ok(expected));

@@ -10,7 +10,7 @@ use super::super::*;
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::disk::source::Source;
 use crate::buffer::handoff::DeadReason;
-use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, Proto};
+use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, OrderKey, Priority, Proto, Turn};
 use crate::headers::Headers;
 
 pub fn sealed(kind: Kind, payload: &[u8], nonce: u32, seq: u32, commit: u32) -> Vec<u8> {
@@ -73,10 +73,17 @@ pub fn event() -> impl Strategy<Value = (Event, Extras)> {
                 forwarded_for: client.into(),
                 forwarded_proto: if https { Proto::Https } else { Proto::Http },
                 body: body.into(),
+                turn: turn_of(id),
             };
             (event, extras)
         },
     )
+}
+
+/// Of every third event there is one of each class; of two, one has a key.
+fn turn_of(id: u128) -> Turn {
+    let bits = if id & 1 == 1 { (id >> 8) as u64 } else { 0 };
+    Turn { priority: Priority::ALL[(id % 3) as usize], order_key: OrderKey::from_bits(bits) }
 }
 
 /// An id or type: none, one of its own, or some piece of what the event holds.

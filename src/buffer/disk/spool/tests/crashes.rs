@@ -3,6 +3,7 @@ use std::io::ErrorKind;
 use super::super::super::device::{Device, DeviceFile, Op};
 use super::super::super::record::{HEADER, VERSION};
 use super::*;
+use crate::event::Priority;
 
 /// A generator of choices that gives the same for the same seed.
 fn chooser(mut seed: u64) -> impl FnMut(u32) -> u32 {
@@ -145,17 +146,44 @@ fn a_roll_without_its_header_leaves_a_spare() {
     assert_eq!(rig.spool.stats().corrupt_records, 0);
 }
 
-#[test]
-fn a_newer_format_is_refused_with_a_sentence() {
-    let rig = Rig::new();
-    rig.keep(1, 100);
+/// Has the first segment say that it is of this format.
+fn set_version(rig: &Rig, version: u16) {
     let mut bytes = rig.disk.contents("0000000001.log").unwrap();
     for copy in [0, 512] {
-        bytes[copy + 8..copy + 10].copy_from_slice(&(VERSION + 1).to_le_bytes());
+        bytes[copy + 8..copy + 10].copy_from_slice(&version.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[copy..copy + 36]);
         bytes[copy + 36..copy + 40].copy_from_slice(&crc.to_le_bytes());
     }
     rig.disk.set_contents("0000000001.log", &bytes);
+}
+
+/// Format 1 differs in nothing but that no event has a turn.
+#[test]
+fn a_folder_of_format_1_is_read_and_its_events_are_normal_ones() {
+    for sealed in [true, false] {
+        let rig = Rig::new();
+        let seqs: Vec<u64> = (0..3).map(|n| rig.keep(n, 200)).collect();
+        if sealed {
+            rig.spool.finish();
+        }
+        set_version(&rig, 1);
+        let rig = rig.killed();
+        assert_eq!((rig.told.seqs(), rig.spool.stats().corrupt_records), (seqs.clone(), 0));
+        assert!(rig.told.turns.iter().all(|turn| *turn == Turn::default()));
+        rig.reads(seqs[1], 1, 200);
+        let turned = Event { turn: Turn { priority: Priority::Bulk, ..Turn::default() }, ..event(9, 100) };
+        rig.spool.append(&turned, rig.source, None, false);
+        rig.spool.commit(rig.spool.take(), true).unwrap();
+        let rig = rig.killed();
+        assert_eq!(rig.told.turns.last(), Some(&turned.turn), "what comes behind it is of the new one");
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_with_a_sentence() {
+    let rig = Rig::new();
+    rig.keep(1, 100);
+    set_version(&rig, VERSION + 1);
     let sentence = refused(&rig.disk);
     assert!(sentence.contains("newer hooklatch") && sentence.contains("0000000001.log"), "{sentence}");
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::oracle::Found;
 use super::{START, options};
 use crate::buffer::disk::device::FakeDevice;
+use crate::buffer::disk::index::Row;
 use crate::buffer::disk::ports::{Live, Read, SharedNames};
 use crate::buffer::disk::progress::{Loc, What};
 use crate::buffer::disk::spool::Spool;
@@ -90,10 +91,10 @@ impl Open {
     }
 
     fn standing(&self, found: Found) -> Standing {
-        assert!(found.events.is_sorted_by(|a, b| a.0 < b.0), "events out of order, or twice");
+        assert!(found.events.is_sorted_by(|a, b| a.seq < b.seq), "events out of order, or twice");
         let mut standing = Standing::default();
-        for (seq, number, received, alias) in found.events {
-            let source = self.names.read().source_of(number).cloned().unwrap();
+        for Row { seq, source, received, alias, .. } in found.events {
+            let source = self.names.read().source_of(source).cloned().unwrap();
             let mut lanes: Vec<_> = source.lanes.iter().map(|lane| self.lane(*lane)).collect();
             lanes.sort_unstable();
             let known = Known { route: source.route.to_string(), lanes, received, alias };

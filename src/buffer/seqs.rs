@@ -6,7 +6,7 @@ use roaring::RoaringTreemap;
 
 /// A compressed set that gives back what it outgrew.
 #[derive(Debug, Default)]
-pub(in crate::buffer) struct Seqs {
+pub(super) struct Seqs {
     bits: RoaringTreemap,
     len: u64,
     /// Changes since the set was last copied.
@@ -48,9 +48,21 @@ impl Seqs {
         self.bits.min()
     }
 
+    /// The smallest of them; it is taken out.
+    pub fn pop_first(&mut self) -> Option<u64> {
+        let first = self.first()?;
+        self.remove(first);
+        Some(first)
+    }
+
+    /// The `most` smallest of them, ascending.
+    pub fn first_few(&self, most: usize) -> Vec<u64> {
+        self.bits.iter().take(most).collect()
+    }
+
     /// The `most` smallest of them, ascending; they are taken out.
     pub fn take_first(&mut self, most: usize) -> Vec<u64> {
-        let first: Vec<u64> = self.bits.iter().take(most).collect();
+        let first = self.first_few(most);
         for seq in &first {
             self.remove(*seq);
         }

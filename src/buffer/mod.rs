@@ -361,6 +361,14 @@ impl Lane {
         }
     }
 
+    /// All that wait here for their next attempt are due by `now`. On disk that is forgotten by a restart.
+    pub fn hasten(&self, now: Millis) {
+        match self {
+            Self::Disk(lane) => lane.hasten(now),
+            Self::Memory(lane) => lane.hasten(now),
+        }
+    }
+
     /// The delivery of `id` is over; `attempt` was its last, `excerpt` the start of the destination's answer.
     pub fn settle(&self, id: EventId, settled: Settled, attempt: Attempt, excerpt: Bytes) {
         match self {

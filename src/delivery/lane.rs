@@ -151,7 +151,8 @@ impl LaneTask {
             self.lanes = Some(Arc::clone(&control.lanes));
         }
         if std::mem::replace(&mut self.hastened, control.hastened) != control.hastened {
-            self.scheduler.hasten(Instant::now());
+            let now = self.now();
+            self.scheduler.hasten(now);
         }
     }
 

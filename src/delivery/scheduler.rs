@@ -349,9 +349,10 @@ impl Scheduler {
         }
     }
 
-    /// Somebody asks for an attempt now, whatever the breaker and a 429 say.
-    pub(super) fn hasten(&mut self, now: Instant) {
-        self.gate.hasten(now);
+    /// Somebody asks for an attempt now, whatever the breaker and a 429 say: what waits is due.
+    pub(super) fn hasten(&mut self, now: Now) {
+        self.gate.hasten(now.at);
+        self.sources().for_each(|(_, lane)| lane.hasten(now.wall));
     }
 
     /// Every attempt was ended: what was taken goes back.

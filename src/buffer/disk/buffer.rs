@@ -68,6 +68,8 @@ pub(super) struct State {
     /// Retries whose `Deferred` is not written yet: due, attempts made, whether they are dying.
     pub(super) deferring: std::collections::HashMap<(u64, u32), (Millis, u16, bool)>,
     pub(super) dying: usize,
+    /// When what was replayed at a lane and is pending there was: its age counts from then. A restart forgets it.
+    pub(super) renewed: std::collections::HashMap<(EventId, u32), Millis>,
     /// While a spill is taken up: where each `Deferred` of it stands.
     pub(super) taking_up: Option<Vec<(u64, u32, Loc)>>,
     pub(super) next_express: u64,
@@ -129,6 +131,7 @@ impl DiskBuffer {
                 excerpts: Excerpts::default(),
                 deferring: std::collections::HashMap::new(),
                 dying: 0,
+                renewed: std::collections::HashMap::new(),
                 taking_up: None,
                 next_express: EXPRESS_SEQS + now.0,
                 closed: false,

@@ -43,13 +43,26 @@ impl DiskLane {
         let now = self.shared.clock.now();
         let (taken, look) = {
             let mut state = self.shared.state.lock();
-            let taken = state.lanes.take(self.number, max, now);
+            let mut taken = state.lanes.take(self.number, max, now);
+            self.tell_since(&state, &mut taken);
             (taken, state.lanes.wants_refill(self.number, now))
         };
         if look {
             self.shared.look(self.number);
         }
         taken
+    }
+
+    /// The age of what was replayed counts from then.
+    fn tell_since(&self, state: &State, taken: &mut [Delivery]) {
+        if state.renewed.is_empty() {
+            return;
+        }
+        for delivery in taken {
+            if let Some(since) = state.renewed.get(&(delivery.event.id, self.number)) {
+                delivery.since = *since;
+            }
+        }
     }
 
     pub(in crate::buffer) fn take_express(&self) -> Option<Delivery> {
@@ -59,6 +72,11 @@ impl DiskLane {
 
     pub(in crate::buffer) fn recovering(&self, recovering: bool) {
         self.shared.state.lock().lanes.recovering(self.number, recovering);
+    }
+
+    pub(in crate::buffer) fn hasten(&self, now: Millis) {
+        self.shared.state.lock().lanes.hasten(self.number, now);
+        self.shared.look(self.number);
     }
 
     pub(in crate::buffer) fn next_due(&self) -> Option<Millis> {
@@ -83,6 +101,7 @@ impl DiskLane {
         };
         ready.record(attempt);
         state.excerpts.remove(ready.seq, self.number);
+        state.renewed.remove(&(id, self.number));
         let emptied = state.lanes.depth(self.number).0 == 0;
         let freed = state.lanes.has_freed(self.number);
         self.shared.note(&state, self.progress(ready, What::Delivered));
@@ -113,6 +132,7 @@ impl DiskLane {
         state.dying += 1;
         state.excerpts.remove(ready.seq, self.number);
         let freed = state.lanes.has_freed(self.number);
+        state.renewed.remove(&(id, self.number));
         drop(state);
         if freed {
             self.shared.look(self.number);

@@ -141,6 +141,8 @@ fn requeue(shared: &Arc<Shared>, id: EventId, only: Option<&str>) -> Result<usiz
         if !shared.pend_again(id, lane)? {
             let (waiter, stands) = oneshot::channel();
             let event = (*letter.event).clone();
+            // Before a lane can have it. Should the disk refuse it, it is dead as before, and this is forgotten with it.
+            shared.state.lock().renewed.insert((id, lane), shared.clock.now());
             shared.append(event, std::iter::once((lane, false)), None, Some(waiter), Some(id))?;
             stands.blocking_recv().unwrap_or(Err(KeepError::Storage))?;
         } else if !shared.flush() {
@@ -180,6 +182,7 @@ impl Shared {
             if holders.stay() {
                 let room = state.lanes.check_requeue(seq, &[lane], weight, &lanes.lanes);
                 room.map_err(|full| self.full(full))?;
+                state.renewed.insert((id, lane), self.clock.now());
                 state.lanes.requeue(seq, lane, (weight, turn), &lanes.lanes);
                 self.note(&state, Progress { seq, lane, what: What::Requeued, attempts: Vec::new() });
                 return Ok(true);

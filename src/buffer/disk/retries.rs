@@ -64,6 +64,12 @@ impl Entry {
         (self.due >> 16, self.seq >> 1)
     }
 
+    /// Due by `now`, if it was not before.
+    fn by(&self, now: Millis) -> Self {
+        let due = (self.due >> 16).min(now.0.min(LAST_DUE)) << 16 | self.due & 0xffff;
+        Self { due, ..*self }
+    }
+
     fn retry(&self) -> Retry {
         Retry {
             due: Millis(self.due >> 16),
@@ -169,6 +175,13 @@ impl Retries {
         first.map(|(due, _)| Millis(due))
     }
 
+    /// All that wait are due by `now`.
+    pub fn hasten(&mut self, now: Millis) {
+        let heap = std::mem::take(&mut self.heap).into_iter();
+        self.heap = heap.map(|Reverse(entry)| Reverse(entry.by(now))).collect();
+        self.runs.iter_mut().for_each(|run| run.hasten(now));
+    }
+
     /// Adds a retry. Where nothing more fits in memory and the file fails, it comes back.
     pub fn push(&mut self, retry: &Retry) -> Result<(), Retry> {
         if self.room.is_full() {
@@ -210,6 +223,7 @@ impl Retries {
                 return;
             }
             let read = self.room.file.lock().take_block(run);
+            let read = read.map(|block| block.iter().map(|entry| run.told(entry)).collect::<Vec<_>>());
             if run.first().is_none() {
                 self.runs.retain(|run| run.first().is_some());
             }

@@ -189,6 +189,15 @@ impl LaneState {
         heads.chain(self.started.first()).copied().chain(self.keys.first_aside()).min()
     }
 
+    /// All that wait for their next attempt are due by `now`.
+    pub(super) fn hasten(&mut self, now: Millis) {
+        for class in Priority::ALL {
+            let queues = self.queues.get_mut(class);
+            let waiting = std::mem::take(&mut queues.deferred).into_iter();
+            queues.deferred = waiting.map(|Reverse((due, seq))| Reverse((due.min(now), seq))).collect();
+        }
+    }
+
     pub(super) fn next_due(&self) -> Option<Millis> {
         let first = |(_, queues): (_, &Queues)| queues.deferred.peek().map(|Reverse((due, _))| *due);
         self.queues.iter().filter_map(first).min()

@@ -229,6 +229,12 @@ impl MemoryLane {
         }
     }
 
+    pub(super) fn hasten(&self, now: Millis) {
+        if let Some(lane) = self.buffer.state.lock().lanes.get_mut(self.number as usize) {
+            lane.hasten(now);
+        }
+    }
+
     pub(super) fn next_due(&self) -> Option<Millis> {
         self.buffer.state.lock().lanes.get(self.number as usize)?.next_due()
     }

@@ -200,6 +200,20 @@ async fn an_operator_s_word_is_a_probe_now() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_operator_s_word_makes_everything_due_that_waits() {
+    let app = Double::new(|nth, _| if nth < 20 { Act::Answer(answer(404, "", "")) } else { ok() });
+    let rig = Rig::new(app, |options| options.retry_delays = vec![SECONDS(3600); 3]).ticking(MS(50));
+    for n in 0..20 {
+        rig.keep(&n.to_string()).await;
+    }
+    sleep(SECONDS(60)).await;
+    assert_eq!((rig.app.count(), rig.lane.depth().0), (20, 20));
+    rig.change(|control| control.hastened += 1);
+    sleep(SECONDS(1)).await;
+    assert_eq!((rig.app.count(), rig.lane.depth().0), (40, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn gone_can_pause_the_destination_and_raises_an_alert() {
     let app = Double::new(|nth, _| if nth == 0 { Act::Answer(answer(410, "", "")) } else { ok() });
     let rig = Rig::new(app, |options| {

@@ -40,6 +40,15 @@ impl Lanes {
         }
     }
 
+    /// All that wait for their next attempt are due by `now`.
+    pub fn hasten(&mut self, lane: u32, now: Millis) {
+        if let Some(lane) = self.lanes.get_mut(lane as usize) {
+            for class in Priority::ALL {
+                lane.tracks.get_mut(class).retries.hasten(now);
+            }
+        }
+    }
+
     /// When the earliest retry is due, of those that were brought and those that wait.
     pub fn next_due(&self, lane: u32) -> Option<Millis> {
         let tracks = self.lanes.get(lane as usize)?.tracks.iter();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::progress::Loc;
 use super::Entry;
+use crate::clock::Millis;
 
 const ENTRY: usize = 24;
 
@@ -16,6 +17,8 @@ const ENTRY: usize = 24;
 #[derive(Debug)]
 pub(super) struct Run {
     blocks: VecDeque<Block>,
+    /// None of them is due later than this moment, whatever they say.
+    not_after: Option<Millis>,
 }
 
 #[derive(Debug)]
@@ -31,6 +34,19 @@ struct Block {
 impl Run {
     pub fn first(&self) -> Option<(u64, u64)> {
         self.blocks.front().map(|block| block.first)
+    }
+
+    /// All of them are due by `now`.
+    pub fn hasten(&mut self, now: Millis) {
+        self.not_after = Some(now);
+        for block in &mut self.blocks {
+            block.first.0 = block.first.0.min(now.0);
+        }
+    }
+
+    /// An entry of this run as it is due.
+    pub fn told(&self, entry: &Entry) -> Entry {
+        self.not_after.map_or(*entry, |now| entry.by(now))
     }
 
     pub fn len(&self) -> u64 {
@@ -56,7 +72,7 @@ impl SpillFile {
 
     /// Writes `entries`, which are sorted; all or none of them.
     pub fn write_run(&mut self, entries: &[Entry]) -> io::Result<Run> {
-        let mut run = Run { blocks: VecDeque::new() };
+        let mut run = Run { blocks: VecDeque::new(), not_after: None };
         for chunk in entries.chunks(self.block) {
             let block = self.write_block(chunk);
             match block {

@@ -47,6 +47,29 @@ fn every_field_comes_back() {
     }
 }
 
+#[test]
+fn what_is_hastened_is_due_in_memory_and_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let room = RetryRoom::with_block(100, folder.path().into(), 4);
+    let mut retries = Retries::new(&room);
+    for seq in 1..=40 {
+        retries.push(&retry(1000 + seq, seq)).unwrap();
+        if seq % 20 == 0 {
+            retries.spill();
+        }
+    }
+    assert!(retries.in_memory() < 40);
+    assert_eq!(retries.pop_due(Millis(500)), None);
+    retries.hasten(Millis(500));
+    assert_eq!(retries.next_due(), Some(Millis(500)));
+    retries.push(&retry(600, 41)).unwrap();
+    let mut seqs: Vec<u64> =
+        std::iter::from_fn(|| retries.pop_due(Millis(500))).map(|retry| retry.seq).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=40).collect::<Vec<_>>());
+    assert_eq!(retries.next_due(), Some(Millis(600)), "what came later is not");
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Push { due: u64, segment: u32 },

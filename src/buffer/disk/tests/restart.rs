@@ -28,6 +28,10 @@ impl ClaimKeeper for Nobody {
 }
 
 fn open(folder: &std::path::Path) -> Arc<DiskBuffer> {
+    open_at(folder, Clock::manual(NOW))
+}
+
+fn open_at(folder: &std::path::Path, clock: Clock) -> Arc<DiskBuffer> {
     let options = BufferOptions {
         path: folder.to_owned(),
         max_bytes: 8 << 20,
@@ -35,7 +39,7 @@ fn open(folder: &std::path::Path) -> Arc<DiskBuffer> {
         ..BufferOptions::default()
     };
     let settings = BufferSettings::new(options).unwrap();
-    let buffer = DiskBuffer::open(&settings, Clock::manual(NOW), Arc::new(Nobody), Metrics::new()).unwrap();
+    let buffer = DiskBuffer::open(&settings, clock, Arc::new(Nobody), Metrics::new()).unwrap();
     buffer.set_destinations(&[("app".into(), Default::default())]);
     buffer
 }
@@ -115,5 +119,36 @@ async fn an_optional_lane_without_room_is_left_out_and_what_is_for_nobody_holds_
     assert_eq!(buffer.stats().events, 2);
     assert_eq!(buffer.shared.state.lock().lanes.pending_count(0, u64::MAX), 2, "its segment may go");
     assert_eq!(buffer.shared.metrics.encode().matches("limit=\"destination.max_pending\"} 2").count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_replayed_is_as_young_as_its_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW);
+    let buffer = open_at(folder.path(), clock.clone());
+    let lane = buffer.lane("app");
+    let none: Option<Claim> = None;
+    let id = buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap();
+    let taken = lane.take(1).pop().unwrap();
+    assert_eq!((taken.event.id, taken.since), (id, NOW));
+    lane.bury(id, DeadReason::TooOld);
+    assert!(buffer.shared.flush());
+    clock.advance(Duration::from_secs(7 * 86_400));
+    let replayed_at = clock.now();
+    let began = tokio::time::Instant::now();
+    while !buffer.requeue_dead(id, None) {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never died");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    clock.advance(Duration::from_secs(60));
+    let again = loop {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never came back");
+        match lane.take(1).pop() {
+            Some(delivery) => break delivery,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    assert_eq!(again.event.id, id);
+    assert!(again.since >= replayed_at, "{:?}", again.since);
     buffer.finish();
 }

@@ -146,7 +146,10 @@ pub(super) fn destinations(view: &AdminView) -> Value {
     let mut lanes: BTreeMap<_, LaneStats> =
         view.buffer.stats().destinations.into_iter().map(|lane| (lane.destination.clone(), lane)).collect();
     let mut all = Vec::new();
-    for health in (view.destinations)() {
+    let known = (view.destinations)();
+    let former: Vec<_> = known.iter().flat_map(|health| health.formerly.clone()).collect();
+    // One that was renamed is shown under its new name alone.
+    for health in known.into_iter().filter(|health| health.configured || !former.contains(&health.name)) {
         let mut shown = json!({
             "name": &*health.name,
             "url": redact_userinfo(&health.url),

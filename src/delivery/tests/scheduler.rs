@@ -1,6 +1,7 @@
 //! The scheduler alone, over a buffer in memory, on time that only this test moves: for random scripts of arrivals and
-//! answers no event is lost, none goes out after it settled or twice at once, the rate and the concurrency are never
-//! exceeded, every wait is within its jitter, and a destination that is down gets one probe at a time.
+//! answers no event is lost, none goes out after it settled or twice at once, events of one key go out one after the other
+//! in order of arrival, a higher class goes first, the rate and the concurrency are never exceeded, every wait is within
+//! its jitter, and a destination that is down gets one probe at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::delivery::retry::{Dice, Verdict};
 use crate::delivery::scheduler::{Done, Flight, Next, Now, Scheduler, Start};
 use crate::delivery::settings::{DestinationOptions, Endpoint};
 use crate::delivery::standing::Standing;
-use crate::event::{Ack, Answer, Attempt, Event, EventId};
+use crate::event::{Ack, Answer, Attempt, Event, EventId, OrderKey, Priority, Turn};
 
 /// Steps are of a millisecond.
 const STEP: Duration = Duration::from_millis(1);
@@ -35,8 +36,8 @@ struct Reply {
 
 #[derive(Clone, Debug)]
 struct Script {
-    /// When each event comes, in milliseconds after the one before.
-    arrivals: Vec<u64>,
+    /// When each event comes, in milliseconds after the one before; its class and its key.
+    arrivals: Vec<(u64, Turn)>,
     /// What the app answers, in turn; then it is well.
     replies: Vec<Reply>,
     concurrency: u32,
@@ -62,9 +63,19 @@ fn reply() -> impl Strategy<Value = Reply> {
         .prop_map(|(answer, takes, retry_after)| Reply { answer, takes, retry_after })
 }
 
+fn turn() -> impl Strategy<Value = Turn> {
+    let priority = proptest::sample::select(Priority::ALL.to_vec());
+    // One class a key: order holds within a class.
+    let key = proptest::option::of(0u8..4);
+    (priority, key).prop_map(|(priority, key)| Turn {
+        priority,
+        order_key: key.map(|key| OrderKey::new("in", &format!("{}{key}", priority.as_str()))),
+    })
+}
+
 fn script() -> impl Strategy<Value = Script> {
     (
-        proptest::collection::vec(prop_oneof![3 => Just(0u64), 1 => 0u64..400], 1..60),
+        proptest::collection::vec((prop_oneof![3 => Just(0u64), 1 => 0u64..400], turn()), 1..60),
         proptest::collection::vec(reply(), 0..150),
         1u32..9,
         proptest::option::of(5u32..200),
@@ -91,7 +102,17 @@ struct Story {
     attempts: u16,
     in_flight: bool,
     settled: bool,
+    /// A probe with it failed, and the scheduler has it in hand.
+    held: bool,
     not_before: Millis,
+    turn: Turn,
+}
+
+impl Story {
+    /// It could go out, if its turn were now.
+    fn is_ready(&self, now: Millis) -> bool {
+        !self.settled && !self.in_flight && !self.held && self.not_before <= now
+    }
 }
 
 /// The world around the scheduler.
@@ -106,6 +127,9 @@ struct World {
     in_flight: Vec<(Instant, Flight, u16, EventId, Reply)>,
     left: Vec<Instant>,
     began_while_tripped: usize,
+    /// Starts of a lower class though a higher one was ready; and all starts.
+    passed_over: usize,
+    starts: usize,
 }
 
 impl World {
@@ -137,6 +161,8 @@ impl World {
             in_flight: Vec::new(),
             left: Vec::new(),
             began_while_tripped: 0,
+            passed_over: 0,
+            starts: 0,
         }
     }
 
@@ -144,10 +170,10 @@ impl World {
         Now { at: Instant::now(), wall: self.clock.now() }
     }
 
-    async fn arrive(&mut self) {
-        let event = Event { received_at: self.clock.now(), ..event("x") };
+    async fn arrive(&mut self, turn: Turn) {
+        let event = Event { received_at: self.clock.now(), turn, ..event("x") };
         let id = self.buffer.keep(event, std::slice::from_ref(&self.lane), None, Ack::Memory).await.unwrap();
-        self.stories.insert(id, Story::default());
+        self.stories.insert(id, Story { turn, ..Story::default() });
     }
 
     fn start_what_may(&mut self) -> Result<(), TestCaseError> {
@@ -166,12 +192,13 @@ impl World {
     fn start(&mut self, start: Start, tripped: bool) -> Result<(), TestCaseError> {
         let Start { delivery, departure, flight } = start;
         let (id, now) = (delivery.event.id, self.now());
+        self.check_turn(id, now.wall)?;
         let story = self.stories.get_mut(&id).unwrap();
         prop_assert!(!story.in_flight, "{id} is in flight twice");
         prop_assert!(!story.settled, "{id} goes out after it settled");
         prop_assert_eq!(delivery.attempt, story.attempts + 1);
         prop_assert!(now.wall >= story.not_before, "{} leaves before its time", id);
-        story.in_flight = true;
+        (story.in_flight, story.held) = (true, false);
         if tripped {
             self.began_while_tripped += 1;
             prop_assert!(self.began_while_tripped <= 1, "two probes at once");
@@ -186,6 +213,34 @@ impl World {
         };
         let ends = now.at + STEP * u32::try_from(reply.takes).unwrap();
         self.in_flight.push((ends, flight, delivery.attempt, id, reply));
+        Ok(())
+    }
+
+    /// Whether it is the turn of `id`: nothing of its key is unsettled that came before it, and nothing of a higher class
+    /// is ready, but for one slot in 20.
+    fn check_turn(&mut self, id: EventId, now: Millis) -> Result<(), TestCaseError> {
+        let turn = self.stories[&id].turn;
+        if turn.order_key.is_some() {
+            let before = self.stories.iter().find(|(other, story)| {
+                story.turn.order_key == turn.order_key && **other < id && !story.settled
+            });
+            prop_assert!(before.is_none(), "{id} overtakes {before:?}");
+        }
+        let higher = self.stories.iter().any(|(other, story)| {
+            let first_of_its_key = story.turn.order_key.is_none()
+                || !self.stories.iter().any(|(earlier, before)| {
+                    before.turn.order_key == story.turn.order_key && earlier < other && !before.settled
+                });
+            story.turn.priority < turn.priority && story.is_ready(now) && first_of_its_key
+        });
+        self.starts += 1;
+        self.passed_over += usize::from(higher);
+        prop_assert!(
+            self.passed_over <= self.starts / 20 + 2,
+            "{} of {} starts passed over a higher class",
+            self.passed_over,
+            self.starts
+        );
         Ok(())
     }
 
@@ -206,6 +261,7 @@ impl World {
                 None => {
                     prop_assert!(was_tripped && Sign::of(reply.answer) != Sign::Life);
                     self.began_while_tripped = 0;
+                    story.held = true;
                     continue;
                 }
                 Some(verdict) => {
@@ -219,6 +275,8 @@ impl World {
             }
             if !self.scheduler.gate().is_tripped() {
                 self.began_while_tripped = 0;
+                // What was held is given back when the destination works again.
+                self.stories.values_mut().for_each(|story| story.held = false);
             }
         }
         Ok(())
@@ -257,13 +315,15 @@ async fn play(script: Script) -> Result<(), TestCaseError> {
     let (rate, burst) = (script.rate, script.burst);
     let mut world = World::new(script);
     let mut arrivals = arrivals.into_iter().peekable();
-    let mut until_next = arrivals.peek().copied().unwrap_or(0);
+    let wait = |next: Option<&(u64, Turn)>| next.map_or(0, |(wait, _)| *wait);
+    let mut until_next = wait(arrivals.peek());
     // Long after the last scripted answer: 5 probes a second's worth of outage, and the longest schedule.
     for _ in 0..600_000u32 {
-        while arrivals.peek().is_some() && until_next == 0 {
-            arrivals.next();
-            until_next = arrivals.peek().copied().unwrap_or(0);
-            world.arrive().await;
+        while until_next == 0
+            && let Some((_, turn)) = arrivals.next()
+        {
+            until_next = wait(arrivals.peek());
+            world.arrive(turn).await;
         }
         until_next = until_next.saturating_sub(1);
         world.end_what_is_over()?;

@@ -29,7 +29,7 @@ fn event() -> Event {
         event_id: None,
         event_type: None,
         event_time: None,
-        received_at: crate::clock::Millis(1),
+        received_at: Clock::system().now(), // an older one than `max_age` is not sent
         method: "POST".into(),
         target: "/in".into(),
         headers: Headers::default(),

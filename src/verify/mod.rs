@@ -32,7 +32,7 @@
 //! | `ed25519`, `ecdsa-p256`, `ecdsa-p256-sha1`, `rsa-sha1`, `rsa-sha256`, `rsa-sha512`, `rsa-pss-sha256` | a key pair; ECDSA in DER with SHA-256 where no hash is named, RSA with PKCS #1 v1.5 padding where not PSS. The secret is the public key: PEM (also of a certificate), JWK, JWKS, base64 of the DER, or an Ed25519 key in hex or base64 |
 //! | `jwt` | a JSON Web Token (RFC 7519) |
 //! | `jws` | a detached JSON Web Signature over the body (RFC 7515 appendix F, RFC 7797) |
-//! | a form | a way that fits no template, with `parameters` of its own: see `forms` |
+//! | `signed-items`, `signed-fields`, `http-signature`, `jws-request` | the forms: ways that fit no template, with `parameters` of their own, below |
 //!
 //! `signature`; of `header`, `query`, `form` and `body` one is required (`basic`: `header = "Authorization"`), of
 //! several each is one place where it may stand:
@@ -75,6 +75,25 @@
 //! | `optional` | list, none | those of the claims above that a token may lack |
 //! | `leeway` | duration, `"0s"` | on `exp`, `nbf` and `iat` |
 //! | `max_age` | duration, none | how old a token may be by `iat`, which is then required |
+//!
+//! The forms, each with the words of its `parameters`:
+//!
+//! | form and word | meaning |
+//! |---|---|
+//! | `signed-items` | each item of a list in a JSON body is signed on its own, by an HMAC over some of its fields, and all must be right; `signature.body` is a pointer with a step `*`. Other fields are not bound |
+//! | `fields` | list, required: JSON pointers into an item; what is missing counts as empty |
+//! | `separator`, `mac` | what stands between the fields, `":"`; `"hmac-sha256"` |
+//! | `signed-fields` | some members of a JSON body are signed with RSA, `NAME\nVALUE\n` for each that is there; `signature.body` is the member that holds the signature in base64. Other members are not bound |
+//! | `fields` | list, required: the members, in the order in which they are signed |
+//! | `version`, `versions` | required: the member that says how it is signed, and what its values mean, `["1=rsa-sha1", "2=rsa-sha256"]` |
+//! | `certificate`, `certificate_hosts` | required: the members that may hold the certificate's address, of which one must be there, and the hosts on which it may lie (`*` is one label). Nothing is fetched from it: the secret is the certificate |
+//! | `http-signature` | `k="v"` parameters in a header, a signature over the headers that it lists (draft-cavage-http-signatures-12); the digest is computed from the body |
+//! | `signed_with` | `"ed25519"`, or another key pair's algorithm |
+//! | `required` | list, none: what must be among the listed headers, `["(request-target)", "host"]`; `digest` and the timestamp's header always |
+//! | `jws-request` | a detached JWS over `METHOD PATH\n`, a line `Name: value\n` for each header that its own header lists, and the body |
+//! | `algorithms` | list, required: as `jwt.algorithms`, key pairs only |
+//! | `headers`, `version` | required, the member of the JWS header that lists the headers; optional, `"MEMBER=VALUE"`: a member and the value it must have |
+//! | `required` | list, none: headers that must be among those listed; the timestamp's header always |
 //!
 //! `token` and `basic` take only `algorithm`, `require`, where the signature stands and (`token`) its prefix.
 //! Of all the signatures of a request any may match; the first 16 are looked at. What stands in one place twice with

@@ -367,7 +367,8 @@ fn check_template(spec: &SchemeSpec, proof: Proof, signed: &Template, faults: &m
         }
         Some(time) => {
             let in_signed_body = time.body.is_some() && signed.holds_body();
-            if !signed.always_has(&Word::Timestamp) && !in_signed_body {
+            let listed = time.header.is_some() && signed.always_lists_headers();
+            if !signed.always_has(&Word::Timestamp) && !in_signed_body && !listed {
                 let message = "the timestamp is no part of what is signed, so anybody could change it";
                 let hint = "write it as in \"{timestamp}.{body}\", or leave timestamp out";
                 faults.add("signed", message, hint);

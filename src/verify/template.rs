@@ -130,6 +130,13 @@ impl Template {
         matches!(&*self.0, [Part::Word(Word::Body, filters)] if filters.is_empty())
     }
 
+    /// Whether it always holds headers that one of them lists, the timestamp's among them.
+    pub(super) fn always_lists_headers(&self) -> bool {
+        self.0
+            .iter()
+            .any(|part| matches!(part, Part::Word(Word::ListedHeaders(_), filters) if filters.is_empty()))
+    }
+
     /// Whether it always holds the whole body, as it is or as a digest of it.
     pub(super) fn holds_body(&self) -> bool {
         self.0.iter().any(|part| match part {

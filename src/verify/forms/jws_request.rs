@@ -85,7 +85,7 @@ impl Form for JwsRequest {
     }
 
     fn checks_time(&self) -> bool {
-        self.timestamp.is_some()
+        self.timestamp.as_ref().is_some_and(|timestamp| timestamp.tolerance.is_some())
     }
 
     fn signature_headers(&self) -> Vec<String> {

@@ -92,6 +92,7 @@ pub(super) fn way(scheme: &SchemeSpec) -> String {
         "basic" => format!("user and password (HTTP Basic), in {place}"),
         "jwt" => format!("a JSON Web Token, in {place}"),
         "jws" => format!("a detached JSON Web Signature of the body, in {place}"),
+        form if !scheme.parameters.is_empty() => format!("{form}, in {place}"),
         algorithm => {
             let signed = scheme.signed.first().map_or("{body}", String::as_str).escape_debug();
             let encoding = scheme.signature.encoding.as_deref().unwrap_or("hex");
@@ -127,7 +128,6 @@ pub(super) fn route(provider: &Provider) -> String {
         lines.push(format!("public_url = \"https://hooks.example.com/webhooks/{name}\""));
     }
     let settings: Vec<String> = provider
-        .handshakes
         .settings()
         .iter()
         .map(|setting| format!("{setting} = {{ env = \"{}\" }}", upper(&format!("{name}_{setting}"))))

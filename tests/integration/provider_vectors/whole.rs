@@ -81,10 +81,13 @@ fn samples_are_signed_verified_and_found_by_the_files_own_selectors() {
         let event = sample.event("0192f7c1", None, now);
         let url = "https://example.com/hook";
         let message =
-            |headers| Message { method: "POST", path: "/hook", query: None, url, headers, body: &event.body };
-        let Ok(added) = verifier.sign(&message(&event.headers), "0192f7c1", now) else { continue };
+            |headers, body| Message { method: "POST", path: "/hook", query: None, url, headers, body };
+        let Ok(added) = verifier.sign(&message(&event.headers, &event.body), "0192f7c1", now) else {
+            continue;
+        };
         let headers = Headers::from_pairs(event.headers.iter().chain(added.headers.iter()));
-        let message = message(&headers);
+        let body = added.body.as_deref().unwrap_or(&event.body[..]);
+        let message = message(&headers, body);
         verifier.verify(&message, now).unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
         signed += 1;
         if let Some(selector) = &provider.event_id {

@@ -31,6 +31,7 @@ fn help_lists_the_commands_there_are_and_no_others() {
         "events",
         "dead",
         "explain",
+        "destinations",
         "spool",
         "demo",
     ] {
@@ -39,8 +40,6 @@ fn help_lists_the_commands_there_are_and_no_others() {
             "{command} is not in:\n{help}"
         );
     }
-    let later = "destinations";
-    assert!(!help.lines().any(|line| line.trim_start().starts_with(later)), "{later} is promised:\n{help}");
 }
 
 #[test]

@@ -91,6 +91,7 @@ pub(super) fn way(scheme: &SchemeSpec) -> String {
         "token" => format!("the secret itself, in {place}"),
         "basic" => format!("user and password (HTTP Basic), in {place}"),
         "jwt" => format!("a JSON Web Token, in {place}"),
+        form if !scheme.parameters.is_empty() => format!("{form}, in {place}"),
         "jws" => format!("a detached JSON Web Signature of the body, in {place}"),
         form if !scheme.parameters.is_empty() => format!("{form}, in {place}"),
         algorithm => {

@@ -73,8 +73,9 @@ fn a_challenge_is_answered_as_its_vector_says_and_events_are_not() {
             let title = format!("{name}: {}", vector["source"]);
             let reply = challenged(&challenges, &sent).unwrap_or_else(|| panic!("{title}: no answer"));
             assert_answered(&reply, &vector["response"], &title);
-            for event in listed(name, "vectors") {
-                assert_eq!(challenged(&challenges, &Request::of(&event)), None, "{name}: {}", event["name"]);
+            // Discord's own example of a signed request is its challenge.
+            for event in listed(name, "vectors").iter().filter(|event| event["body"] != request["body"]) {
+                assert_eq!(challenged(&challenges, &Request::of(event)), None, "{name}: {}", event["name"]);
             }
             answered += 1;
         }

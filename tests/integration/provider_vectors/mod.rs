@@ -71,8 +71,7 @@ impl Request {
         Verifier::new(Arc::clone(&provider.scheme), &[secret]).ok()
     }
 
-    /// `None`: verified, but for the time, which is not checked.
-    fn check(&self, verifier: &Verifier) -> Result<Option<Verified>, Refusal> {
+    fn check(&self, verifier: &Verifier) -> Result<Verified, Refusal> {
         let headers = Headers::from_pairs(self.headers.iter().map(|(k, v)| (k, v)));
         let after = self.url.split_once("://").unwrap().1;
         let target = after.find(['/', '?']).map_or("/", |at| &after[at..]);
@@ -85,9 +84,9 @@ impl Request {
             headers: &headers,
             body: &self.body,
         };
-        match (verifier.verify(&message, self.now.unwrap_or_default()), self.now) {
-            (Err(refusal), None) if refusal.kind == RefusalKind::TimestampOutOfTolerance => Ok(None),
-            (checked, _) => checked.map(Some),
+        match self.now {
+            Some(now) => verifier.verify(&message, now),
+            None => verifier.verify_untimed(&message),
         }
     }
 
@@ -114,17 +113,18 @@ fn every_vector_comes_out_as_it_says() {
             invalid += usize::from(!expected);
             checked += 1;
         }
-        if valid == 0 || invalid == 0 {
-            wrong.push(format!("{name}: {valid} valid, {invalid} invalid"));
+        // What must not verify is made of the valid ones, too.
+        if valid == 0 {
+            wrong.push(format!("{name}: no valid vector, {invalid} invalid"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(checked >= 50, "{checked}");
+    assert!(checked >= 550, "{checked}");
 }
 
 #[test]
 fn a_stale_vector_is_told_that_it_is_stale_and_no_other_one_is() {
-    let late = ["too old", "too new", "stale", "expired", "in the future"];
+    let late = ["too old", "too new", "late", "early", "stale", "expired", "in the future"];
     let mut wrong = Vec::new();
     for provider in providers() {
         for vector in listed(&provider.name, "vectors") {
@@ -143,8 +143,13 @@ fn a_stale_vector_is_told_that_it_is_stale_and_no_other_one_is() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Providers that are left out: their scheme was read nowhere, or proves nothing without a key service (google-pubsub: any
+/// Google account gets such a token, so the sender's e-mail must be pinned by a configuration of one's own).
+const LEFT_OUT: [&str; 5] =
+    ["azure-event-grid", "google-pubsub", "shortcut", "signal-sciences", "youtube-websub"];
+
 #[test]
-fn a_vectors_file_is_a_providers_file() {
+fn every_vectors_file_is_a_providers_or_one_that_is_left_out() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/providers");
     let mut left_out = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -154,5 +159,7 @@ fn a_vectors_file_is_a_providers_file() {
             left_out.push(name);
         }
     }
-    assert_eq!(left_out, [""; 0]);
+    left_out.sort();
+    assert_eq!(left_out, LEFT_OUT);
+    assert!(providers().count() >= 220);
 }

@@ -55,14 +55,13 @@ impl Case {
     fn signature(&self, value: &[u8]) -> Option<std::ops::Range<usize>> {
         let prefix = prefixes(&self.provider.written).find(|prefix| value.starts_with(prefix.as_bytes()));
         let start = prefix.map_or(0, str::len);
-        if self.provider.written.algorithm == "http-signature" {
-            let text = std::str::from_utf8(value).unwrap();
-            let start = text.find("signature=\"").unwrap() + "signature=\"".len();
-            return Some(start..start + text[start..].find('"').unwrap());
-        }
-        let plain = self.provider.written.signature.format.as_deref().unwrap_or("plain") == "plain";
-        if plain {
-            return Some(start..value.len());
+        match self.provider.written.signature.format.as_deref() {
+            // A form's own header names keys and headers besides.
+            _ if !self.provider.written.parameters.is_empty() => return None,
+            None | Some("plain") => return Some(start..value.len()),
+            // It holds more than the signature, and that is not signed.
+            Some("base64json") => return None,
+            Some(_) => {}
         }
         let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
         let mut from = None;
@@ -89,12 +88,10 @@ impl Case {
         if !self.provider.scheme.binds_body() {
             return 0..0;
         }
-        // Of a form that is signed by a field's decoded value a byte may be spelled in several ways.
-        if signed_texts(written).any(|text| text.contains("form")) {
-            0..0
-        } else {
-            0..self.request.body.len()
-        }
+        // Of a form that is signed by a field's decoded value a byte may be spelled in several ways, and of JSON that is
+        // sorted first.
+        let respelled = |text: &str| text.contains("form") || text.contains("sort_json");
+        if signed_texts(written).any(respelled) { 0..0 } else { 0..self.request.body.len() }
     }
 
     fn refuses(&self, changed: &Request, what: &str) {
@@ -171,7 +168,7 @@ fn no_changed_byte_of_what_is_signed_is_accepted() {
         }
         flip(&mut |request| &mut request.body, case.signed_body(), "the body");
     }
-    assert!(flips > 3_000, "{flips}");
+    assert!(flips > 80_000, "{flips}");
 }
 
 #[test]
@@ -180,7 +177,12 @@ fn a_body_that_is_cut_or_grown_is_refused_where_the_body_is_bound() {
         let mut cut = case.request.clone();
         cut.body.pop();
         case.refuses(&cut, "a body without its last byte");
-        for more in [&b"\n"[..], b" ", b"\0", b"{}"] {
+        // Blanks around a body that is a token are no part of it.
+        let whole = case.provider.written.signature.body.as_deref() == Some("whole");
+        for more in [&b"\n"[..], b" ", b"\0", b"{}"]
+            .into_iter()
+            .filter(|more| !(whole && more.trim_ascii().is_empty()))
+        {
             let mut grown = case.request.clone();
             grown.body.extend_from_slice(more);
             case.refuses(&grown, "a body with something behind it");
@@ -195,21 +197,23 @@ fn a_body_that_is_cut_or_grown_is_refused_where_the_body_is_bound() {
 fn another_secret_is_refused() {
     let mut tried = 0;
     for case in cases() {
-        // Of a certificate most bytes are not the key, and of a set of keys most are not the one that signed.
-        if ["CERTIFICATE", "\"keys\""].iter().any(|sign| case.request.secret.contains(sign)) {
+        // Of a certificate, or a set of keys, most bytes are not the key.
+        if case.request.secret.contains("CERTIFICATE") || case.request.secret.starts_with('{') {
             continue;
         }
         let mut secret = case.request.secret.clone().into_bytes();
-        // An id beside the key is no secret.
-        let id = case.provider.written.secret_id.as_ref().filter(|id| id.stands == "before");
-        let at = id.map_or(secret.len() / 2, |_| secret.len() - 4);
+        // Of a key and an id the one that counts stands at the end.
+        let at = match case.provider.written.secret_id {
+            Some(_) => secret.iter().rposition(u8::is_ascii_alphanumeric).unwrap() - 3,
+            None => secret.len() / 2,
+        };
         secret[at] = if secret[at] == b'1' { b'0' } else { b'1' };
         let changed =
             Request { secret: String::from_utf8_lossy(&secret).into_owned(), ..case.request.clone() };
         assert!(!changed.accepted(case.provider), "{}: {}", case.provider.name, case.title);
         tried += 1;
     }
-    assert!(tried > 10, "{tried}");
+    assert!(tried > 200, "{tried}");
 }
 
 #[test]
@@ -237,6 +241,10 @@ fn no_other_spelling_of_a_signature_is_accepted() {
     let mut tried = 0;
     for case in cases().filter(|case| case.provider.written.signature.encoding.is_some()) {
         for line in case.signature_lines() {
+            // Of several headers one is enough.
+            if case.signature_lines().len() > 1 {
+                continue;
+            }
             let value = case.request.headers[line].1.clone();
             let Some(range) = case.signature(&value) else { continue };
             let mut spellings: Vec<Vec<u8>> = Vec::new();
@@ -272,7 +280,10 @@ fn no_other_spelling_of_a_signature_is_accepted() {
                             *last = DIGITS[at ^ 1];
                         }
                     });
-                    respelled(&|signature| signature.push(b'='));
+                    // The alphabet of URLs is written with padding or without.
+                    if case.provider.written.signature.encoding.as_deref() == Some("base64") {
+                        respelled(&|signature| signature.push(b'='));
+                    }
                     respelled(&|signature| signature.insert(4, b' '));
                 }
             }
@@ -284,7 +295,7 @@ fn no_other_spelling_of_a_signature_is_accepted() {
             }
         }
     }
-    assert!(tried > 10, "{tried}");
+    assert!(tried > 200, "{tried}");
 }
 
 #[test]
@@ -292,11 +303,14 @@ fn clocks_beyond_the_tolerance_are_refused_and_those_within_it_are_not() {
     let mut tried = 0;
     for case in cases().filter(|case| case.provider.scheme.checks_time()) {
         let Some(time) = &case.provider.written.timestamp else { continue };
+        if time.enforce == Some(false) {
+            continue;
+        }
         let tolerance =
             time.tolerance.as_deref().map_or(Duration::from_secs(300), |text| parse_duration(text).unwrap());
         let signed = match case.request.check(&case.verifier) {
-            Ok(Some(verified)) => verified.timestamp.unwrap(),
-            _ => continue,
+            Ok(verified) => verified.timestamp.unwrap(),
+            Err(_) => continue,
         };
         // No clock lies before 1970.
         if signed < Millis(0).plus(tolerance * 2) {
@@ -308,7 +322,12 @@ fn clocks_beyond_the_tolerance_are_refused_and_those_within_it_are_not() {
             assert!(at(now).is_ok(), "{}: {}: {now:?}", case.provider.name, case.title);
         }
         for now in [signed.plus(tolerance + second), signed.minus(tolerance + second), Millis(0)] {
-            let refused = at(now).unwrap_err().kind;
+            let refused = at(now).map_err(|refusal| refusal.kind);
+            let refused = refused.expect_err(&format!("{}: {}", case.provider.name, case.title));
+            // Of several headers the first that is wrong may be told of.
+            if case.signature_lines().len() > 1 {
+                continue;
+            }
             assert_eq!(
                 refused,
                 RefusalKind::TimestampOutOfTolerance,
@@ -319,5 +338,5 @@ fn clocks_beyond_the_tolerance_are_refused_and_those_within_it_are_not() {
         }
         tried += 1;
     }
-    assert!(tried > 5, "{tried}");
+    assert!(tried > 60, "{tried}");
 }

@@ -10,7 +10,7 @@
 //! | 0 | [`clock`]: wall time, injected. [`headers`]: header lines as they came. [`secret`]: bytes that cannot be printed. [`units`]: durations, sizes, rates |
 //! | 1 | [`event`]: what came in and goes on to the app, with its claim and its outcome. [`net`]: sets of addresses, names resolved. [`select`]: where in a request a value stands |
 //! | 2 | [`observe`]: metrics and the log |
-//! | 3 | [`verify`]: is it real. [`dedupe`]: was it seen. [`buffer`]: where it stands between its 2xx and the app's |
+//! | 3 | [`verify`]: is it real. [`dedupe`]: was it seen. [`limit`]: does it come too often. [`buffer`]: where it stands between its 2xx and the app's |
 //! | 4 | [`ingress`]: the front door. [`delivery`]: the back door |
 //! | 5 | [`admin`]: the view on what happens, and its API |
 //! | 6 | [`config`]: TOML to each room's settings |

@@ -55,7 +55,7 @@ fn keep(buffer: &Buffer, event: Event, to: &[Lane]) -> EventId {
 
 fn attempt() -> Attempt {
     let took = Duration::from_millis(3);
-    Attempt { number: 1, at: Millis(1_768_473_000_001), took, answer: Answer::Status(200) }
+    Attempt { number: 1, at: Millis(1_768_473_000_001), took, answer: Answer::Status(200), region: None }
 }
 
 /// Runs `rounds` events through the buffer in batches; how long the three steps took.

@@ -235,6 +235,40 @@ pub struct Attempt {
     pub took: Duration,
     /// How it ended.
     pub answer: Answer,
+    /// Where it went, of a destination with `regions`.
+    pub region: Option<Region>,
+}
+
+/// The name of one of a destination's `regions`: 1 to [`Region::MAX_BYTES`] letters of the alphabet, digits, `-` and `_`.
+/// Held in place, so that what is remembered of an attempt is plain memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Region([u8; Self::MAX_BYTES]);
+
+impl Region {
+    /// The longest name: the longest one that a large cloud gives its regions.
+    pub const MAX_BYTES: usize = 23;
+
+    /// The region called `name`; `None` for what is no region's name.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let right = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        let mut bytes = [0; Self::MAX_BYTES];
+        bytes.get_mut(..name.len()).filter(|_| right && !name.is_empty())?.copy_from_slice(name.as_bytes());
+        Some(Self(bytes))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::MAX_BYTES);
+        self.0.get(..end).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What became of an event at one destination.
@@ -352,6 +386,16 @@ mod tests {
         }
         assert!(first < second && second < later);
         assert!(first.to_string() < second.to_string() && second.to_string() < later.to_string());
+    }
+
+    #[test]
+    fn a_region_is_its_name_and_nothing_else_is_one() {
+        for name in ["eu", "us-east-1", "northamerica-northeast1", "A_0"] {
+            assert_eq!(Region::new(name).map(|region| region.as_str().to_owned()).as_deref(), Some(name));
+        }
+        for name in ["", "eu west", "é", "a\0b", "northamerica-northeast12"] {
+            assert_eq!(Region::new(name), None, "{name:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use zeroize::Zeroizing;
 
 /// The largest secret that is read, in bytes: a key or a token, never a whole file by mistake.
 pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
+/// The largest file of certificates that is read, in bytes: five times what a system trusts.
+pub const MAX_CERTIFICATES_BYTES: u64 = 1 << 20;
 
 /// Secret bytes. No `Display`, a `Debug` that tells nothing, wiped when the last copy goes.
 #[derive(Clone)]
@@ -47,6 +49,8 @@ pub enum Source {
     Env(String),
     /// A file; read again when it changes.
     File(PathBuf),
+    /// A file of certificates, which are no secret; read again when it changes.
+    Certificates(PathBuf),
     /// A systemd credential: a file of that name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
     /// The value itself, for tests and demonstrations.
@@ -64,7 +68,9 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Env(name) => write!(f, "env = {name:?}"),
-            Self::File(path) => write!(f, "file = {:?}", path.display().to_string()),
+            Self::File(path) | Self::Certificates(path) => {
+                write!(f, "file = {:?}", path.display().to_string())
+            }
             Self::Credential(name) => write!(f, "credential = {name:?}"),
             Self::Value(_) => f.write_str("value = \"[secret]\""),
         }
@@ -88,7 +94,7 @@ impl Source {
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
         match self {
-            Self::File(path) => Some(path.clone()),
+            Self::File(path) | Self::Certificates(path) => Some(path.clone()),
             Self::Credential(name) => {
                 std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| PathBuf::from(dir).join(name))
             }
@@ -99,14 +105,19 @@ impl Source {
     /// Reads the secret; one trailing newline is cut.
     ///
     /// # Errors
-    /// A source that is missing, unreadable, empty or larger than [`MAX_SECRET_BYTES`].
+    /// A source that is missing, unreadable, empty or larger than [`MAX_SECRET_BYTES`] ([`MAX_CERTIFICATES_BYTES`]).
     pub fn load(&self) -> Result<Secret, SecretError> {
         let mut bytes = match self {
             Self::Env(name) => std::env::var_os(name)
                 .map(std::os::unix::ffi::OsStringExt::into_vec)
                 .ok_or_else(|| SecretError(format!("the environment variable {name} is not set")))?,
             Self::Value(value) => value.clone().into_bytes(),
-            Self::File(_) | Self::Credential(_) => self.load_file()?,
+            Self::File(_) | Self::Credential(_) => {
+                self.load_file(MAX_SECRET_BYTES, "64KiB: that is no secret")?
+            }
+            Self::Certificates(_) => {
+                self.load_file(MAX_CERTIFICATES_BYTES, "1MiB: these are too many certificates")?
+            }
         };
         if bytes.ends_with(b"\n") {
             bytes.pop();
@@ -115,12 +126,14 @@ impl Source {
             }
         }
         if bytes.is_empty() {
-            return Err(SecretError(format!("the secret from {self} is empty")));
+            let what = if matches!(self, Self::Certificates(_)) { "what is read" } else { "the secret" };
+            return Err(SecretError(format!("{what} from {self} is empty")));
         }
         Ok(Secret::new(bytes))
     }
 
-    fn load_file(&self) -> Result<Vec<u8>, SecretError> {
+    /// `too_large` says what `most` is.
+    fn load_file(&self, most: u64, too_large: &str) -> Result<Vec<u8>, SecretError> {
         use std::io::Read;
         let path = self.path().ok_or_else(|| {
             SecretError(
@@ -132,9 +145,9 @@ impl Source {
             |error: std::io::Error| SecretError(format!("cannot read {}: {error}", path.display()));
         let file = std::fs::File::open(&path).map_err(unreadable)?;
         let mut bytes = Vec::new();
-        file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_SECRET_BYTES {
-            return Err(SecretError(format!("{} is larger than 64KiB: that is no secret", path.display())));
+        file.take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > most {
+            return Err(SecretError(format!("{} is larger than {too_large}", path.display())));
         }
         Ok(bytes)
     }

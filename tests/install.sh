@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the integration tests need beside the Rust toolchain: Node and Python with the providers' own
-# libraries, into target/test-deps, openssl, which makes certificates, and strace, which watches and breaks system
-# calls. Does nothing where all of it is there already.
+# libraries, into target/test-deps, openssl, which makes certificates, nginx, an app that speaks TLS and HTTP/2, and
+# strace, which watches and breaks system calls. Does nothing where all of it is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,6 +12,7 @@ missing=()
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 command -v openssl >/dev/null || missing+=(openssl)
+PATH="$PATH:/usr/sbin" command -v nginx >/dev/null || missing+=(nginx-light)
 command -v strace >/dev/null || missing+=(strace)
 command -v python3 >/dev/null || missing+=(python3)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::filter::ORPHANED;
 use super::view::{RouteAction, RouteView};
 use crate::buffer::{DestinationView, EventView, Status};
-use crate::event::{Answer, Attempt, Event};
+use crate::event::{Answer, Attempt, Event, Region};
 use crate::headers::Headers;
 
 const REDACTED: &str = "[redacted]";
@@ -112,6 +112,7 @@ fn attempt(attempt: &Attempt) -> Value {
         "at": attempt.at.rfc3339(),
         "took_ms": u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
         "status": answer(attempt.answer),
+        "region": attempt.region.as_ref().map(Region::as_str),
     })
 }
 

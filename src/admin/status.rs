@@ -11,7 +11,7 @@ use super::show::redact_userinfo;
 use super::view::{AdminView, RouteAction, RouteView, SecretView};
 use crate::buffer::LaneStats;
 use crate::clock::Millis;
-use crate::delivery::{DestinationHealth, LaneState};
+use crate::delivery::{DestinationHealth, LaneState, RegionHealth};
 use crate::ingress::DeliverTo;
 
 pub(super) fn gateway(view: &AdminView, replays: &Replays, now: Millis) -> Value {
@@ -166,6 +166,7 @@ pub(super) fn destinations(view: &AdminView) -> Value {
             "rate": health.rate.map(|(rate, _)| rate.to_string()),
             "burst": health.rate.map(|(_, burst)| burst),
             "formerly": health.formerly.iter().map(|name| &**name).collect::<Vec<_>>(),
+            "regions": health.regions.iter().map(region).collect::<Vec<_>>(),
         });
         add_state(&mut shown, health.state);
         let mut depth = lanes.remove(&health.name);
@@ -213,6 +214,10 @@ fn add_state(shown: &mut Value, state: LaneState) {
     if let Value::Object(shown) = shown {
         shown.insert(key.to_owned(), value);
     }
+}
+
+fn region(region: &RegionHealth) -> Value {
+    json!({"name": region.region.as_str(), "url": redact_userinfo(&region.url), "up": region.up})
 }
 
 fn add_depth(shown: &mut Value, lane: Option<&LaneStats>) {

@@ -93,6 +93,10 @@ impl AdminView {
             health.iter().any(|health| *health.name == *name && what(health))
         };
         let (dedupe_ids, dedupe_evicted) = self.dedupe.size();
+        let regions = (self.destinations)().into_iter().flat_map(|destination| {
+            let name = destination.name;
+            destination.regions.into_iter().map(move |of| (Arc::clone(&name), of.region, of.up))
+        });
         self.metrics.set_retries_waiting(stats.destinations.iter().map(|lane| lane.waiting).sum());
         self.metrics.encode_with(&Gauges {
             dedupe_ids: dedupe_ids as u64,
@@ -114,6 +118,7 @@ impl AdminView {
                     dead: lane.dead,
                 })
                 .collect(),
+            regions: regions.collect(),
         })
     }
 }

@@ -210,7 +210,7 @@ impl Api {
         });
         match answered.await {
             Ok(Ok((status, bytes))) => self.judge(status, &bytes),
-            Ok(Err(crate::delivery::NoAnswer(reason))) => Err(self.unreachable(&reason)),
+            Ok(Err(crate::delivery::NoAnswer { reason, .. })) => Err(self.unreachable(&reason)),
             Err(_) => Err(self.unreachable("no answer in 120 s")),
         }
     }

@@ -113,8 +113,12 @@ fn print_destination(out: &mut Out, destination: &Value) -> Outcome {
     out.line(format_args!("\n→ {}: {}{reason}", text(destination, "name"), text(destination, "status")))?;
     for attempt in destination.get("attempts").and_then(Value::as_array).into_iter().flatten() {
         let took = Duration::from_millis(attempt.get("took_ms").and_then(Value::as_u64).unwrap_or(0));
+        let region = match attempt.get("region").and_then(Value::as_str) {
+            Some(region) => format!("  at {}", printable(region, false)),
+            None => String::new(),
+        };
         out.line(format_args!(
-            "  attempt {}  {}  {}  in {}",
+            "  attempt {}  {}  {}  in {}{region}",
             text(attempt, "number"),
             text(attempt, "at"),
             text(attempt, "status"),

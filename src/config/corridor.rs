@@ -75,6 +75,7 @@ impl<'a> Corridor<'_, 'a, '_> {
         let (priorities, order_key) = (self.priorities(event_type.as_ref()), self.order_key(ack));
         let Destinations { entries, longest } = destinations?;
         self.check_deliver_to(deliver_to, &entries, ack, event_type.as_ref());
+        self.refuse_signing_again(check.as_ref(), &entries);
         if ack.is_some_and(|ack| ack != Ack::Delivered) {
             self.warn_of_late_deliveries(check.as_ref(), &entries);
         }
@@ -84,6 +85,7 @@ impl<'a> Corridor<'_, 'a, '_> {
         }
         let _ = check?;
         let Secrets { verifier, shadow, evidence, names: secret_names, first: _, capture } = secrets?;
+        let verifier = verifier.map(Arc::new);
         Some(CorridorSettings {
             verifier,
             shadow,
@@ -367,6 +369,26 @@ impl<'a> Corridor<'_, 'a, '_> {
                     self.table.name
                 ),
                 "write public_url = \"https://…\" in [server] or in the route",
+            );
+        }
+    }
+
+    /// `sign = "provider"` of a destination needs a secret of this route that signs as the provider's own does.
+    fn refuse_signing_again(&self, check: Option<&Check<'_>>, entries: &[DeliverTo]) {
+        let why = match check {
+            Some(Check::Scheme { scheme, .. }) if !scheme.has_private_key() => return,
+            Some(Check::Scheme { .. }) => "its provider signs with a private key, which nobody else has",
+            Some(Check::Nothing) => "the route checks no signature, so there is no secret to sign with",
+            None => return,
+        };
+        let again = |name: &&Arc<str>| {
+            self.around.destinations.get(&***name).is_some_and(|read| read.signs_as_provider)
+        };
+        for name in entries.iter().map(|entry| &entry.to).filter(again) {
+            self.table.walk.mistake_of_whole(
+                self.table.span(),
+                format!("{}: `{name}` has sign = \"provider\", but {why}", self.table.name),
+                format!("deliver to a destination without it, or write sign = [{{ env = \"NAME\" }}] in [destinations.{name}]"),
             );
         }
     }

@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use super::pace::{self, Names};
 use super::schema;
-use super::url::{self, Place};
+use super::url;
 use super::walk::{Table, Value, set};
-use super::{Context, name_mistake, secrets};
+use super::{Context, name_mistake, regions, secrets, tls};
 use crate::buffer::MaxPending;
-use crate::delivery::{DestinationOptions, DestinationSettings, Endpoint, HeaderValueSetting, HostRule};
+use crate::delivery::{
+    DestinationOptions, DestinationSettings, Endpoint, HeaderValueSetting, HostRule, Place,
+};
+use crate::event::Region;
 use crate::headers::{HOP_BY_HOP, is_token};
 
 /// A destination as it was read.
@@ -22,6 +25,8 @@ pub(super) struct Read {
     pub(super) settings: Option<DestinationSettings>,
     /// Whether it has `sign`, also where secrets are not read.
     pub(super) signs: bool,
+    /// Whether that is `sign = "provider"`.
+    pub(super) signs_as_provider: bool,
     /// Whether a route names it.
     pub(super) used: std::cell::Cell<bool>,
 }
@@ -30,7 +35,11 @@ pub(super) struct Read {
 pub(super) type Destinations<'a> = BTreeMap<&'a str, Read>;
 
 /// Reads `[destinations]`.
-pub(super) fn destinations<'a>(root: &Table<'a>, context: &Context<'_>) -> Destinations<'a> {
+pub(super) fn destinations<'a>(
+    root: &Table<'a>,
+    context: &Context<'_>,
+    near: Option<(Region, Value<'_>)>,
+) -> Destinations<'a> {
     let mut all = Destinations::new();
     let entries = root.get("destinations").and_then(|value| value.entries("write [destinations.NAME]"));
     let entries = entries.unwrap_or_default();
@@ -40,9 +49,17 @@ pub(super) fn destinations<'a>(root: &Table<'a>, context: &Context<'_>) -> Desti
         if let Some(message) = name_mistake(name) {
             value.walk.mistake(span.clone(), message, "");
         }
-        let (settings, signs) = destination(name, value, &names, context).unwrap_or_default();
-        all.insert(name, Read { span, settings, signs, used: std::cell::Cell::new(false) });
+        let near = near.map(|(near, _)| near);
+        let (settings, signs) = destination(name, value, &names, context, near).unwrap_or_default();
+        let signs_as_provider = settings.as_ref().is_some_and(|settings| settings.sign_as_provider);
+        all.insert(
+            name,
+            Read { span, settings, signs, signs_as_provider, used: std::cell::Cell::new(false) },
+        );
     }
+    let settings = all.values().filter_map(|read| read.settings.as_ref());
+    let regions: Vec<Place> = settings.flat_map(|settings| settings.regions.clone()).collect();
+    regions::warn_of_unknown(near, &regions);
     all
 }
 
@@ -52,18 +69,31 @@ fn destination<'a>(
     value: Value<'a>,
     names: &Names<'a>,
     context: &Context<'_>,
+    near: Option<Region>,
 ) -> Option<(Option<DestinationSettings>, bool)> {
     let table =
         value.table(format!("[destinations.{name}]"), &schema::DESTINATION, "write [destinations.NAME]")?;
-    let address = table
-        .require("url", "write url = \"http://127.0.0.1:3000\" or \"unix:/run/app.sock\"")
-        .and_then(read_url);
+    let regions = table.get("regions").map(|value| regions::read(value, name, near));
+    let address = match regions {
+        None => table
+            .require("url", "write url = \"http://127.0.0.1:3000\" or \"unix:/run/app.sock\"")
+            .and_then(read_url),
+        Some(_) => {
+            let hint = "leave one of them out";
+            table
+                .get("url")
+                .inspect(|url| url.mistake("a destination has a `url` or `regions`, not both", hint));
+            None
+        }
+    };
     let mut options =
         DestinationOptions::new(Arc::from(name), Endpoint::Http { host: "localhost".to_owned(), port: 80 });
-    if let Some(address) = &address {
+    let is_somewhere = address.is_some() || matches!(regions, Some(Some(_)));
+    if let Some(address) = address {
         options.endpoint = endpoint(&address.place);
-        options.path = address.path.clone();
+        options.path = address.path;
     }
+    set(&mut options.regions, regions.flatten());
     options.host = table
         .get("host")
         .and_then(|value| value.word(&["keep", "destination"]))
@@ -77,15 +107,18 @@ fn destination<'a>(
     }
     let concurrency = table.get("concurrency").and_then(|value| value.integer(1..=1024));
     set(&mut options.concurrency, concurrency.and_then(|count| u32::try_from(count).ok()));
-    let sign = table.get("sign").map(|value| sign(value, name, context));
-    let signs = sign.is_some();
-    set(&mut options.sign, sign.flatten());
+    let tls = table.get("tls").and_then(|value| tls::read(value, &table, name, context));
+    set(&mut options.tls, tls);
+    let sign_value = table.get("sign");
+    let signs = sign_value.is_some();
+    options.sign_as_provider = sign_value.and_then(Value::as_str) == Some("provider");
+    set(&mut options.sign, sign_value.and_then(|value| sign(value, name, context)));
     set(&mut options.headers, table.get("headers").and_then(|value| headers(value, name, signs, context)));
     pace::read(&table, name, names, &mut options);
     set(&mut options.max_pending, table.get("max_pending").and_then(|value| max_pending(value, name)));
     let settings = DestinationSettings::new(options).map_err(|complaints| table.invalid(complaints)).ok();
     table.done();
-    Some((address.and(settings), signs))
+    Some((settings.filter(|_| is_somewhere), signs))
 }
 
 /// Reads the URL of an app.
@@ -100,17 +133,17 @@ pub(super) fn read_url(value: Value<'_>) -> Option<url::Address> {
     }
 }
 
-fn endpoint(place: &Place) -> Endpoint {
+/// Where the address of a URL is.
+pub(super) fn endpoint(place: &url::Place) -> Endpoint {
     match place.clone() {
-        Place::Tcp { host, port, tls: false } => Endpoint::Http { host, port },
-        Place::Tcp { host, port, tls: true } => Endpoint::Https { host, port },
-        Place::Unix(path) => Endpoint::Unix { path },
+        url::Place::Tcp { host, port, tls: false } => Endpoint::Http { host, port },
+        url::Place::Tcp { host, port, tls: true } => Endpoint::Https { host, port },
+        url::Place::Unix(path) => Endpoint::Unix { path },
     }
 }
 
 fn sign(value: Value<'_>, name: &str, context: &Context<'_>) -> Option<Vec<crate::secret::Secret>> {
     if value.as_str() == Some("provider") {
-        value.not_yet("sign = \"provider\"", "signing again as the provider would");
         return None;
     }
     let found = secrets::list(value, &format!("destinations.{name}.sign"), context)?;

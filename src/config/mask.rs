@@ -79,6 +79,8 @@ impl Masks<'_> {
             // The one word that `sign` knows besides secrets.
             DeValue::String(text) if text == "provider" => {}
             _ if secret => self.spans.push(value.span()),
+            // A key in the place of its path.
+            DeValue::String(text) if text.contains("-----BEGIN") => self.spans.push(value.span()),
             DeValue::String(text) if text.contains("://") && text.contains('@') => {
                 let span = value.span();
                 let userinfo = self.userinfo(&span).unwrap_or(span);
@@ -144,6 +146,7 @@ mod tests {
         assert_eq!(masked("[admin]\ntoken = \"t\"\ntokn = 5\nlisten = \"x\""), ["\"t\"", "5"]);
         assert_eq!(masked("[destinations.a.headers]\nx = \"one\"\ny = { file = \"f\" }"), ["\"one\""]);
         assert_eq!(masked("url = \"http://u:p@h\"\nproxy_to = \"http://h\""), ["u:p"]);
+        assert_eq!(masked("tls.key = \"-----BEGIN X\"\ntls.cert = \"a.pem\""), ["\"-----BEGIN X\""]);
     }
 
     #[test]

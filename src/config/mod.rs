@@ -22,6 +22,7 @@ mod mask;
 mod pace;
 mod path;
 mod provider_file;
+mod regions;
 mod report;
 mod restart;
 mod routes;
@@ -33,6 +34,7 @@ mod source;
 mod suggest;
 mod syntax;
 mod table;
+mod tls;
 mod turns;
 mod url;
 mod walk;
@@ -209,7 +211,7 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
     let refresh_ip_lists = server::refresh_ip_lists(&root);
     let admin = server::admin(&root, context);
     let log = server::log(&root);
-    let destinations = destinations::destinations(&root, context);
+    let destinations = destinations::destinations(&root, context, server.region);
     let around = routes::Surroundings {
         server: &server.options,
         dedupe: &dedupe_options,

@@ -18,7 +18,7 @@ use crate::dedupe::DedupeOptions;
 use crate::delivery::{DestinationOptions, Endpoint, HostRule};
 use crate::headers::is_token;
 use crate::ingress::{
-    Action, PathPattern, ProxySettings, RouteKey, RouteSettings, Router, ServerOptions, Upstream,
+    Action, PathPattern, ProxySettings, RouteKey, RouteSettings, Router, ServerOptions, Upstream, UpstreamTls,
 };
 use crate::net::{AllowIps, IpList, IpSet};
 
@@ -102,6 +102,7 @@ fn route(
         .and_then(read_path);
     let host = table.get("host").map(read_host);
     let methods = table.get("methods").map(read_methods);
+    let [rate, rate_per_ip] = ["rate", "rate_per_ip"].map(|key| table.get(key).and_then(Value::rate));
     let delivers = table.get("deliver_to").is_some();
     let allow_ips = table.get("allow_ips").map(|value| read_allow_ips(value, name, delivers));
     let action = action(name, &table, context, around);
@@ -126,6 +127,8 @@ fn route(
             host: host.clone(),
             methods: methods.clone(),
             allow_ips,
+            rate,
+            rate_per_ip,
             action,
         }),
         _ => None,
@@ -311,7 +314,7 @@ fn proxy(value: Value<'_>, table: &Table<'_>, around: &Surroundings<'_>) -> Opti
         }
     }
     let defaults = DestinationOptions::new(Arc::from(""), Endpoint::Http { host: String::new(), port: 80 });
-    let (upstream, options) = if is_url {
+    let (upstreams, options) = if is_url {
         let address = read_url(value)?;
         if address.path.is_some() {
             value.mistake(
@@ -320,7 +323,7 @@ fn proxy(value: Value<'_>, table: &Table<'_>, around: &Surroundings<'_>) -> Opti
             );
             return None;
         }
-        (upstream_of(address.place), defaults)
+        (vec![upstream_of(address.place)], defaults)
     } else {
         let Some(destination) = around.destinations.get(text) else {
             dangling(value, text, around.destinations, "or write a URL: \"http://127.0.0.1:3000\"");
@@ -328,7 +331,7 @@ fn proxy(value: Value<'_>, table: &Table<'_>, around: &Surroundings<'_>) -> Opti
         };
         destination.used.set(true);
         let options = destination.settings.as_deref()?;
-        if options.path.is_some() {
+        if options.places().iter().any(|place| place.path.is_some()) {
             value.mistake(
                 format!(
                     "the destination `{text}` has a path in its `url`; a pass-through keeps the request's own"
@@ -337,12 +340,16 @@ fn proxy(value: Value<'_>, table: &Table<'_>, around: &Surroundings<'_>) -> Opti
             );
             return None;
         }
-        (upstream_of_endpoint(&options.endpoint), options.clone())
+        (
+            options.places().iter().map(|place| upstream_of_endpoint(&place.endpoint)).collect(),
+            options.clone(),
+        )
     };
-    let https = matches!(upstream, Upstream::Tcp { tls: true, .. });
+    let https = upstreams.iter().any(|upstream| matches!(upstream, Upstream::Tcp { tls: true, .. }));
     let rule = options.host.unwrap_or(if https { HostRule::Destination } else { HostRule::Keep });
     Some(ProxySettings {
-        upstream,
+        upstreams,
+        tls: UpstreamTls::from(&options.tls),
         keep_host: rule == HostRule::Keep,
         connect_timeout: options.connect_timeout,
         idle_timeout,

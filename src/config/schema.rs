@@ -56,8 +56,9 @@ pub(super) static SERVER: Schema = Schema {
         "public_url",
         "shutdown_delay",
         "drain_timeout",
+        "region",
     ],
-    later: &[("region", "destinations in several regions")],
+    later: &[],
 };
 
 pub(super) static LISTENER: Schema = Schema {
@@ -98,6 +99,8 @@ pub(super) static ROUTE: Schema = Schema {
         "host",
         "methods",
         "allow_ips",
+        "rate",
+        "rate_per_ip",
         "deliver_to",
         "proxy_to",
         "provider",
@@ -119,7 +122,7 @@ pub(super) static ROUTE: Schema = Schema {
         "public_url",
         "handshake",
     ],
-    later: &[("rate", "rate limits"), ("rate_per_ip", "rate limits")],
+    later: &[],
 };
 
 /// Keys of a route that only `deliver_to` gives a meaning.
@@ -288,11 +291,13 @@ pub(super) static DESTINATION: Schema = Schema {
     table: "[destinations.NAME]",
     keys: &[
         "url",
+        "regions",
         "host",
         "timeout",
         "connect_timeout",
         "concurrency",
         "headers",
+        "tls",
         "sign",
         "retry",
         "max_pending",
@@ -304,11 +309,7 @@ pub(super) static DESTINATION: Schema = Schema {
         "on_gone",
         "formerly",
     ],
-    later: &[
-        ("batch", "batches"),
-        ("regions", "destinations in several regions"),
-        ("tls", "private certificates"),
-    ],
+    later: &[("batch", "batches")],
 };
 
 pub(super) static RETRY: Schema =
@@ -317,11 +318,17 @@ pub(super) static RETRY: Schema =
 pub(super) static BREAKER: Schema =
     Schema { table: "breaker of [destinations.NAME]", keys: &["failures", "probe_after"], later: &[] };
 
+pub(super) static REGION: Schema =
+    Schema { table: "regions of [destinations.NAME]", keys: &["name", "url"], later: &[] };
+
+pub(super) static TLS: Schema =
+    Schema { table: "tls of [destinations.NAME]", keys: &["ca", "cert", "key", "server_name"], later: &[] };
+
 pub(super) static MAX_PENDING: Schema =
     Schema { table: "max_pending of [destinations.NAME]", keys: &["events", "bytes"], later: &[] };
 
 /// The tables of a user's file, in the order in which a misplaced key is looked for.
-static ALL: [&Schema; 26] = [
+static ALL: &[&Schema] = &[
     &ROUTE,
     &DELIVER_TO,
     &PRIORITIES,
@@ -344,6 +351,8 @@ static ALL: [&Schema; 26] = [
     &SECRET_ID,
     &RETRY,
     &BREAKER,
+    &REGION,
+    &TLS,
     &MAX_PENDING,
     &ROUTE_DEDUPE,
     &SECRET,
@@ -352,7 +361,7 @@ static ALL: [&Schema; 26] = [
 
 /// The tables of a user's file.
 pub(super) fn all() -> &'static [&'static Schema] {
-    &ALL
+    ALL
 }
 
 /// Whether `key` means something in some table.

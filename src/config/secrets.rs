@@ -232,31 +232,16 @@ fn read(
         None => None,
     };
     let (source, window) = source?;
-    let mut store = context.secrets.borrow_mut();
-    if !store.reads() {
+    if !context.secrets.borrow().reads() {
         return Some(Found { name, secret: None, awaited: None, shadow });
     }
     if let (Some(window), Source::File(file)) = (window, &source)
         && stamp(&source).is_none()
     {
-        return Some(Found {
-            name,
-            secret: None,
-            awaited: Some(store.wait_for(file.clone(), window)),
-            shadow,
-        });
+        let awaited = Some(context.secrets.borrow_mut().wait_for(file.clone(), window));
+        return Some(Found { name, secret: None, awaited, shadow });
     }
-    let held = match store.load(&source) {
-        Loaded::Value(held) => held,
-        Loaded::Kept(held, error) => {
-            value.walk.warn(value.span(), format!("{error}; the value read before stays in force"), "");
-            held
-        }
-        Loaded::Missing(error) => {
-            value.mistake(error, "");
-            return None;
-        }
-    };
+    let held = held(value, &source, context)?;
     context.uses.borrow_mut().push(SecretUse {
         key: key.to_owned(),
         name: name.clone().unwrap_or_else(|| position.to_string()),
@@ -290,6 +275,50 @@ fn captured(
         return None;
     }
     Some((Source::File(file), Some(window)))
+}
+
+/// Reads a file of certificates, which are no secret; `None` where files are not read or there was a mistake.
+pub(super) fn certificates(value: Value<'_>, context: &Context<'_>) -> Option<Vec<u8>> {
+    let text = value.str("write the path of a PEM file: \"ca.pem\"")?;
+    let held = held(value, &Source::Certificates(context.folder.join(text)), context)?;
+    Some(held.secret.expose().to_vec())
+}
+
+/// Reads a secret that is usually a file: a path, or a table as any other secret.
+pub(super) fn path_or_secret(value: Value<'_>, key: &str, context: &Context<'_>) -> Option<Secret> {
+    let Some(text) = value.as_str() else { return secret(value, key, 1, context)?.secret };
+    if text.contains("-----BEGIN") {
+        value.mistake("this is a key itself, and it would stand in a file that many may read", HELP);
+        return None;
+    }
+    let source = Source::File(context.folder.join(text));
+    let held = held(value, &source, context)?;
+    context.uses.borrow_mut().push(SecretUse {
+        key: key.to_owned(),
+        name: "1".to_owned(),
+        source: source.to_string(),
+        loaded_at: held.loaded_at,
+    });
+    Some(held.secret)
+}
+
+/// What `source` holds, or held before it vanished; `None` where sources are not read or there was a mistake.
+fn held(value: Value<'_>, source: &Source, context: &Context<'_>) -> Option<Held> {
+    let mut store = context.secrets.borrow_mut();
+    if !store.reads() {
+        return None;
+    }
+    match store.load(source) {
+        Loaded::Value(held) => Some(held),
+        Loaded::Kept(held, error) => {
+            value.walk.warn(value.span(), format!("{error}; the value read before stays in force"), "");
+            Some(held)
+        }
+        Loaded::Missing(error) => {
+            value.mistake(error, "");
+            None
+        }
+    }
 }
 
 fn source(table: &Table<'_>, context: &Context<'_>) -> Option<Source> {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::schema;
 use super::walk::{Table, Value, set};
-use super::{Context, name_mistake, secrets, url};
+use super::{Context, name_mistake, regions, secrets, url};
 use crate::admin::{AdminListen, AdminOptions, AdminSettings};
 use crate::dedupe::{DedupeOptions, DedupeSettings};
+use crate::event::Region;
 use crate::headers::is_token;
 use crate::ingress::{
     ListenAddress, Listener, RejectedOptions, RejectedSettings, ServerOptions, ServerSettings, TrustedProxies,
@@ -20,15 +21,17 @@ const PRIVATE: [&str; 6] =
     ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "::1/128", "fc00::/7"];
 
 /// The server's settings, and its listeners by the key that names them (a reload compares them).
-pub(super) struct Server {
+pub(super) struct Server<'a> {
     pub(super) settings: Option<ServerSettings>,
     pub(super) options: ServerOptions,
     pub(super) listen: Vec<Listener>,
     pub(super) long: Vec<Listener>,
+    /// `region`, with its place.
+    pub(super) region: Option<(Region, Value<'a>)>,
 }
 
 /// Reads `[server]` and `[listeners.NAME]`.
-pub(super) fn server(root: &Table<'_>, context: &Context<'_>) -> Server {
+pub(super) fn server<'a>(root: &Table<'a>, context: &Context<'_>) -> Server<'a> {
     let table = section(root, "server", &schema::SERVER);
     let mut options = ServerOptions::default();
     options.max_inflight_bytes = context.environment.share(options.max_inflight_bytes, options.max_body);
@@ -75,8 +78,9 @@ pub(super) fn server(root: &Table<'_>, context: &Context<'_>) -> Server {
     set(&mut options.client_ip_header, table.get("client_ip_header").and_then(header_name));
     options.public_url = table.get("public_url").and_then(|value| origin(value));
     let settings = ServerSettings::new(options.clone()).map_err(|complaints| table.invalid(complaints)).ok();
+    let region = regions::near(&table);
     table.done();
-    Server { settings, options, listen, long }
+    Server { settings, options, listen, long, region }
 }
 
 /// A table at the top of the file, or its absence.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Config;
 use crate::admin::AdminListen;
-use crate::delivery::{DestinationOptions, Endpoint};
+use crate::delivery::{DestinationOptions, Endpoint, Place};
 use crate::ingress::{Action, CorridorSettings, ListenAddress, RouteKey, RouteSettings, Router, Upstream};
 
 pub(super) fn render(config: &Config) -> String {
@@ -41,7 +41,10 @@ fn rows(config: &Config) -> Vec<[String; 4]> {
 fn what_it_does(route: &RouteSettings, config: &Config) -> String {
     let mut text = match &route.action {
         Action::Deliver(corridor) => delivery(corridor, config),
-        Action::Proxy(proxy) => format!("streams to {}", upstream(&proxy.upstream)),
+        Action::Proxy(proxy) => {
+            let places: Vec<String> = proxy.upstreams.iter().map(upstream).collect();
+            format!("streams to {}", places.join(", else "))
+        }
     };
     if let Some(allow) = &route.allow_ips {
         let lists: usize = allow.lists.iter().map(|list| list.view().ranges).sum();
@@ -81,10 +84,14 @@ fn delivery(corridor: &CorridorSettings, config: &Config) -> String {
     format!("{check}, ack \"{}\", delivers to {places}", corridor.ack.as_str())
 }
 
-/// The destination's URL; it never holds a user name or a password.
+/// The destination's URL, of several regions' each; it never holds a user name or a password.
 fn endpoint(options: &DestinationOptions) -> String {
-    let path = options.path.as_deref().unwrap_or_default();
-    match &options.endpoint {
+    options.places().iter().map(place).collect::<Vec<_>>().join(", else ")
+}
+
+fn place(place: &Place) -> String {
+    let path = place.path.as_deref().unwrap_or_default();
+    match &place.endpoint {
         Endpoint::Http { host, port } => format!("http://{}:{port}{path}", bracketed(host)),
         Endpoint::Https { host, port } => format!("https://{}:{port}{path}", bracketed(host)),
         Endpoint::Unix { path: socket } if path.is_empty() => format!("unix:{}", socket.display()),

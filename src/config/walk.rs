@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::schema::{self, Schema};
 use super::suggest::nearest;
-use crate::units::{self, Invalid};
+use crate::units::{self, Invalid, Rate};
 
 /// How far a mistake can be trusted where the file has syntax errors too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,6 +263,10 @@ impl<'a> Value<'a> {
         self.parsed(units::parse_size, "write a size with its unit, like \"64KiB\"")
     }
 
+    pub(super) fn rate(self) -> Option<Rate> {
+        self.parsed(str::parse, "write a rate with its period, like \"100/s\"")
+    }
+
     /// A size that this machine can hold in memory.
     pub(super) fn small_size(self) -> Option<usize> {
         let size = self.size()?;
@@ -303,11 +307,6 @@ impl<'a> Value<'a> {
             None if self.is_array() => self.strings(""),
             None => self.wrong_kind("a string or a list of strings", ""),
         }
-    }
-
-    /// Refuses what a later version will understand.
-    pub(super) fn not_yet(self, what: &str, feature: &str) {
-        self.mistake(format!("{what} is not yet supported ({feature})"), "leave it out");
     }
 }
 

@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::{HeaderMap, Request};
+use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::{BodyEnd, HttpClient, NoAnswer};
 use super::departures::Departure;
-use super::request::Unsendable;
+use super::request::{RequestTemplate, Unsendable};
+use super::resign::RouteSigners;
 use super::retry::parse_retry_after;
-use super::settings::DestinationSettings;
+use super::settings::{DestinationSettings, Place};
 use crate::buffer::Delivery;
 use crate::clock::{Clock, Millis};
-use crate::event::{Answer, AppReply};
+use crate::event::{Answer, AppReply, Region};
 use crate::headers::{HOP_BY_HOP, Headers, HeadersBuilder};
+use crate::net::{Change, Failover};
 
 /// How much of an answer is kept, with the event.
 pub(super) const EXCERPT_BYTES: usize = 4 << 10;
@@ -31,7 +34,12 @@ pub(super) const APP_REPLY_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) settings: DestinationSettings,
-    pub(super) client: HttpClient,
+    /// The places of the destination, the preferred one first.
+    pub(super) targets: Box<[Target]>,
+    /// Which of the places are up.
+    pub(super) failover: Arc<Failover>,
+    /// For `sign = "provider"`.
+    pub(super) signers: RouteSigners,
 }
 
 /// A finished attempt.
@@ -44,10 +52,19 @@ pub(super) struct Finished {
     pub(super) ended: Ended,
 }
 
+/// One place of a destination, and the way there.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) place: Place,
+    pub(super) client: HttpClient,
+}
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) answer: Answer,
+    /// Where it went, of a destination with `regions`.
+    pub(super) region: Option<Region>,
     /// No further attempt would end otherwise.
     pub(super) hopeless: bool,
     /// How long the destination asks to wait.
@@ -66,6 +83,7 @@ impl Ended {
     fn without_answer(answer: Answer, reason: impl Into<String>) -> Self {
         Self {
             answer,
+            region: None,
             hopeless: false,
             retry_after: None,
             excerpt: Bytes::new(),
@@ -92,36 +110,142 @@ pub(super) async fn attempt(
     Finished { delivery, at, took: began.elapsed(), ended }
 }
 
+/// One exchange about one event.
 async fn exchange(work: &Work, delivery: &Delivery, departure: &Departure, clock: &Clock) -> Ended {
-    let express = delivery.express.is_some();
-    let build = || work.settings.template().build(&delivery.event, delivery.attempt, clock.now());
+    let event = &delivery.event;
+    let signature = match work.settings.sign_as_provider.then(|| work.signers.sign(event, clock.now())) {
+        // Its route may come back: no reason to give it up.
+        Some(Err(reason)) => return Ended::without_answer(Answer::Internal, reason),
+        signature => signature.and_then(Result::ok),
+    };
+    let build =
+        |template: &RequestTemplate| template.build(event, delivery.attempt, clock.now(), signature.as_ref());
+    let reads = if delivery.express.is_some() { Reads::Reply } else { Reads::Excerpt };
+    carry(work, &build, reads, departure, clock).await
+}
+
+/// Sends what `build` builds, to the first place that is up. A place that cannot be connected to was told nothing: the
+/// next one is gone to at once, in the same attempt.
+async fn carry(work: &Work, build: &Build<'_>, reads: Reads, departure: &Departure, clock: &Clock) -> Ended {
+    let deadline = Instant::now() + work.settings.timeout;
+    let mut tried = Vec::new();
+    let mut unreached = None;
+    while let Some((position, target, template)) = work.target(&tried) {
+        let sent = send(&target.client, &|| build(template), reads, departure, clock, deadline).await;
+        let (ended, reached) = match sent {
+            Ok(ended) => (ended, true),
+            Err(NoAnswer { reason, connected }) => {
+                (Ended::without_answer(Answer::Connect, reason), connected)
+            }
+        };
+        let ended = Ended { region: target.place.region, ..ended };
+        work.note(position, target, ended.answer);
+        if reached || Instant::now() >= deadline {
+            return ended;
+        }
+        tried.push(position);
+        unreached = Some(ended);
+    }
+    unreached.unwrap_or_else(|| Ended::without_answer(Answer::Internal, "the destination is nowhere"))
+}
+
+impl Work {
+    /// Everything goes over `client`, wherever it should.
+    #[cfg(test)]
+    pub(super) fn over(settings: DestinationSettings, client: &HttpClient) -> Self {
+        let places = settings.places().into_iter();
+        let targets: Box<[Target]> = places.map(|place| Target { place, client: client.clone() }).collect();
+        let failover = Arc::new(Failover::new(targets.len()));
+        Self { settings, targets, failover, signers: RouteSigners::default() }
+    }
+
+    /// Where to go now, leaving out the positions in `tried`, and what requests there have in common.
+    fn target(&self, tried: &[usize]) -> Option<(usize, &Target, &RequestTemplate)> {
+        let position = match self.targets.len() {
+            1 if tried.is_empty() => 0,
+            _ => self.failover.choose(Instant::now(), tried)?,
+        };
+        Some((position, self.targets.get(position)?, self.settings.template(position)?))
+    }
+
+    /// Reports how it went at one place of several, and says in the log what that changed.
+    fn note(&self, position: usize, target: &Target, answer: Answer) {
+        let Some(region) = &target.place.region else { return };
+        let (destination, region) = (&*self.settings.name, region.as_str());
+        let change = match answer {
+            Answer::Status(_) => self.failover.answered(position),
+            Answer::Timeout | Answer::Connect => self.failover.failed(position, Instant::now()),
+            Answer::Internal => return,
+        };
+        match change {
+            Change::None => {}
+            Change::WentDown => tracing::warn!(
+                destination,
+                region,
+                "a region cannot be reached; what is delivered goes to the next one in `regions`"
+            ),
+            Change::CameBack => tracing::info!(destination, region, "a region can be reached again"),
+        }
+    }
+}
+
+/// Builds a request out of what all requests to one place have in common.
+type Build<'a> = dyn Fn(&RequestTemplate) -> Result<Request<Full<Bytes>>, Unsendable> + Sync + 'a;
+
+/// What is read of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    /// Its start.
+    Excerpt,
+    /// All of it, for the sender that waits for it.
+    Reply,
+}
+
+impl Reads {
+    /// How many bytes are kept, and how many are read at most.
+    fn bounds(self) -> (usize, usize) {
+        match self {
+            Self::Excerpt => (EXCERPT_BYTES, DRAIN_BYTES),
+            Self::Reply => (APP_REPLY_BYTES, APP_REPLY_BYTES),
+        }
+    }
+}
+
+/// Sends a request and reads the answer.
+///
+/// # Errors
+/// No connection, or it broke before an answer.
+async fn send(
+    client: &HttpClient,
+    build: &(dyn Fn() -> Result<Request<Full<Bytes>>, Unsendable> + Sync),
+    reads: Reads,
+    departure: &Departure,
+    clock: &Clock,
+    deadline: Instant,
+) -> Result<Ended, NoAnswer> {
     let request = match build() {
         Ok(request) => request,
         Err(Unsendable(reason)) => {
-            return Ended { hopeless: true, ..Ended::without_answer(Answer::Internal, reason) };
+            return Ok(Ended { hopeless: true, ..Ended::without_answer(Answer::Internal, reason) });
         }
     };
-    let deadline = Instant::now() + work.settings.timeout;
-    let reply = match timeout_at(deadline, work.client.depart(request, || build().ok(), departure)).await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(NoAnswer(reason))) => return Ended::without_answer(Answer::Connect, reason),
-        Err(_) => {
-            return Ended::without_answer(Answer::Timeout, "no answer within the destination's timeout");
-        }
+    let Ok(reply) = timeout_at(deadline, client.depart(request, || build().ok(), departure)).await else {
+        return Ok(Ended::without_answer(Answer::Timeout, "no answer within the destination's timeout"));
     };
+    let reply = reply?;
     let status = reply.status.as_u16();
     let retry_after = reply
         .headers
         .get(RETRY_AFTER)
         .filter(|_| !reply.status.is_success())
         .and_then(|value| parse_retry_after(value.as_bytes(), clock.now()));
-    let headers = express.then(|| end_to_end(&reply.headers));
-    let (keep, most) =
-        if express { (APP_REPLY_BYTES, APP_REPLY_BYTES) } else { (EXCERPT_BYTES, DRAIN_BYTES) };
+    let headers = (reads == Reads::Reply).then(|| end_to_end(&reply.headers));
+    let (keep, most) = reads.bounds();
     let body = reply.body(keep, most, deadline).await;
     let cut = body.end == BodyEnd::TooLong;
     let ended = |answer, reply, reason| Ended {
         answer,
+        region: None,
         hopeless: false,
         retry_after,
         excerpt: body.bytes.slice(..body.bytes.len().min(EXCERPT_BYTES)),
@@ -131,7 +255,7 @@ async fn exchange(work: &Work, delivery: &Delivery, departure: &Departure, clock
     };
     // For a delivery the status is the answer, however its body ends. A sender that waits for the answer itself
     // must not get half of one.
-    match (headers, body.end) {
+    Ok(match (headers, body.end) {
         (None, _) => ended(Answer::Status(status), None, None),
         (Some(headers), BodyEnd::Complete | BodyEnd::TooLong) => {
             let reply = AppReply { status, headers, body: body.bytes.clone() };
@@ -141,7 +265,7 @@ async fn exchange(work: &Work, delivery: &Delivery, departure: &Departure, clock
         (Some(_), BodyEnd::TimedOut) => {
             ended(Answer::Timeout, None, Some("the answer did not end in time".to_owned()))
         }
-    }
+    })
 }
 
 /// The headers of an answer that are meant for the sender, without those that frame it.

@@ -4,76 +4,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
 
 use super::settings::Endpoint;
+use super::tls::Tls;
 use crate::net::{Resolver, address_rules};
-
-/// The roots that TLS destinations are verified against, read once, when the first one is connected to.
-/// Cheap to clone; clones share what was read.
-#[derive(Clone, Debug, Default)]
-pub struct Tls(Arc<OnceLock<Result<Arc<ClientConfig>, String>>>);
-
-impl Tls {
-    /// Trusts the system's roots.
-    #[must_use]
-    pub fn system() -> Self {
-        Self::default()
-    }
-
-    /// Trusts `roots` alone.
-    #[must_use]
-    pub fn with_roots(roots: RootCertStore) -> Self {
-        let tls = Self::default();
-        let _ = tls.0.set(client_config(roots));
-        tls
-    }
-
-    /// Reading the system's roots takes some milliseconds of disk and parsing, so it happens off the runtime's
-    /// threads. There is no fallback: without roots nothing verifies, and the sentence says so.
-    async fn config(&self) -> Result<Arc<ClientConfig>, String> {
-        if let Some(config) = self.0.get() {
-            return config.clone();
-        }
-        let cell = self.0.clone();
-        tokio::task::spawn_blocking(move || cell.get_or_init(system_config).clone())
-            .await
-            .map_err(|error| format!("the system's root certificates could not be read: {error}"))?
-    }
-}
-
-fn system_config() -> Result<Arc<ClientConfig>, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let reason = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
-        return Err(format!("this machine has no root certificates (install ca-certificates){reason}"));
-    }
-    client_config(roots)
-}
-
-fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.enable_sni = true;
-    Ok(Arc::new(config))
-}
 
 /// Opens connections to one endpoint.
 #[derive(Clone, Debug)]
@@ -92,9 +36,9 @@ enum Target {
         tls: bool,
     },
     Unix(PathBuf),
-    /// Both ends in this process, so that tests can pause time.
+    /// Both ends in this process, so that tests can pause time; whether they speak HTTP/2; whether nobody listens.
     #[cfg(test)]
-    Memory(Pipes),
+    Memory(Pipes, bool, Arc<AtomicBool>),
     /// The first connection panics.
     #[cfg(test)]
     Panics(Pipes, Arc<AtomicU64>),
@@ -123,11 +67,42 @@ impl Connector {
 
     #[cfg(test)]
     pub(super) fn memory(server: Pipes) -> Self {
+        Self::pipes(server, false)
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory_http2(server: Pipes) -> Self {
+        Self::pipes(server, true)
+    }
+
+    /// While it is set, connections are refused.
+    #[cfg(test)]
+    pub(super) fn shut(&self) -> Arc<AtomicBool> {
+        match &self.target {
+            Target::Memory(_, _, shut) => Arc::clone(shut),
+            _ => Arc::default(),
+        }
+    }
+
+    #[cfg(test)]
+    fn pipes(server: Pipes, http2: bool) -> Self {
         Self {
-            target: Target::Memory(server),
+            target: Target::Memory(server, http2, Arc::default()),
             timeout: Duration::from_secs(5),
             resolver: Resolver::system(),
             tls: Tls::default(),
+        }
+    }
+
+    /// Whether what it opens may speak HTTP/2: the server chooses, in the TLS handshake.
+    pub(super) fn may_speak_http2(&self) -> bool {
+        match self.target {
+            Target::Tcp { tls, .. } => tls,
+            Target::Unix(_) => false,
+            #[cfg(test)]
+            Target::Memory(_, http2, _) => http2,
+            #[cfg(test)]
+            Target::Panics(..) => false,
         }
     }
 
@@ -138,7 +113,15 @@ impl Connector {
     pub(super) async fn connect(&self) -> Result<Connection, String> {
         let deadline = Instant::now() + self.timeout;
         match timeout_at(deadline, self.open(deadline)).await {
-            Ok(Ok(stream)) => Ok(Connection { stream, read: Arc::default() }),
+            Ok(Ok(stream)) => {
+                let http2 = match &stream {
+                    Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(&b"h2"[..]),
+                    #[cfg(test)]
+                    Stream::Memory(_) => self.may_speak_http2(),
+                    _ => false,
+                };
+                Ok(Connection { stream, read: Arc::default(), http2 })
+            }
             Ok(Err(reason)) => Err(reason),
             Err(_) => Err(format!("no connection within {} ms", self.timeout.as_millis())),
         }
@@ -148,7 +131,11 @@ impl Connector {
         match &self.target {
             Target::Tcp { host, port, tls } => {
                 let stream = self.open_tcp(host, *port, deadline).await?;
-                if *tls { self.handshake(host, stream).await } else { Ok(Stream::Tcp(stream)) }
+                if !*tls {
+                    return Ok(Stream::Tcp(stream));
+                }
+                let stream = self.tls.connect(host, stream).await?;
+                Ok(Stream::Tls(Box::new(stream)))
             }
             Target::Unix(path) => {
                 let failed = |error: io::Error| format!("cannot connect to {}: {error}", path.display());
@@ -159,7 +146,9 @@ impl Connector {
                 std::panic::panic_any("a panic that a test asked for")
             }
             #[cfg(test)]
-            Target::Memory(server) | Target::Panics(server, _) => {
+            Target::Memory(_, _, shut) if shut.load(Ordering::SeqCst) => Err("connection refused".to_owned()),
+            #[cfg(test)]
+            Target::Memory(server, ..) | Target::Panics(server, _) => {
                 let (ours, theirs) = tokio::io::duplex(64 << 10);
                 server.send(theirs).map_err(|_| "connection refused".to_owned())?;
                 Ok(Stream::Memory(ours))
@@ -183,16 +172,6 @@ impl Connector {
         }
         Err(failure)
     }
-
-    async fn handshake(&self, host: &str, stream: TcpStream) -> Result<Stream, String> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("{host} is not a name that a certificate can bear"))?;
-        let config = self.tls.config().await?;
-        match TlsConnector::from(config).connect(name, stream).await {
-            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-            Err(error) => Err(format!("TLS with {host} failed: {error}")),
-        }
-    }
 }
 
 /// Connects to one address. The rules are asked here once more, on the address itself, whoever chose it.
@@ -214,6 +193,7 @@ pub(super) async fn dial(address: SocketAddr, within: Duration) -> Result<TcpStr
 pub(super) struct Connection {
     stream: Stream,
     read: Arc<AtomicU64>,
+    http2: bool,
 }
 
 #[derive(Debug)]
@@ -229,6 +209,11 @@ impl Connection {
     /// How many bytes the peer has sent so far.
     pub(super) fn bytes_read(&self) -> Arc<AtomicU64> {
         self.read.clone()
+    }
+
+    /// Whether the server chose HTTP/2.
+    pub(super) fn speaks_http2(&self) -> bool {
+        self.http2
     }
 }
 

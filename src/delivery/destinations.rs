@@ -1,6 +1,6 @@
 //! All destinations: starts their lanes, hands them new settings, drains them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,18 +11,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::attempt::Work;
+use super::attempt::{Target, Work};
 use super::client::HttpClient;
-use super::connector::{Connector, Tls};
+use super::connector::Connector;
 use super::health::{Health, LaneState};
 use super::lane::{Control, LaneTask, Tools};
 use super::orphans;
 use super::request::authority;
-use super::settings::{DestinationSettings, Endpoint};
+use super::resign::{RouteSigner, RouteSigners};
+use super::settings::{DestinationSettings, Endpoint, Place};
 use super::standing::{Pause, PausedBy, Record, Standing};
+use super::tls::Tls;
 use crate::buffer::{Buffer, Lane, MaxPending};
 use crate::clock::{Clock, Millis};
-use crate::net::Resolver;
+use crate::event::Region;
+use crate::net::{Failover, Resolver};
 use crate::observe::{EventLog, Metrics};
 use crate::units::Rate;
 
@@ -36,6 +39,7 @@ pub struct Destinations {
     log: EventLog,
     clock: Clock,
     record: Arc<Record>,
+    signers: RouteSigners,
     running: Mutex<BTreeMap<Arc<str>, Running>>,
     /// Whether the record is written and orphans are looked after.
     kept: AtomicBool,
@@ -65,8 +69,10 @@ pub struct Undelivered {
 pub struct DestinationHealth {
     /// Its name.
     pub name: Arc<str>,
-    /// Where it listens; without userinfo and query, which may hold secrets.
+    /// Where it listens, of several places the preferred one; without userinfo and query, which may hold secrets.
     pub url: String,
+    /// Its places, where it has `regions`, the preferred one first.
+    pub regions: Vec<RegionHealth>,
     /// Whether the configuration still names it.
     pub configured: bool,
     /// Requests in flight.
@@ -95,6 +101,17 @@ pub struct DestinationHealth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownDestination;
 
+/// One place of a destination with `regions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionHealth {
+    /// Its name.
+    pub region: Region,
+    /// Where it listens.
+    pub url: String,
+    /// Whether it could be reached when it was last tried (three failures in a row take it down).
+    pub up: bool,
+}
+
 impl Destinations {
     /// No destination yet; TLS ones will be verified against the system's roots. What lanes remember over a restart
     /// (pauses, when they were open) is read from `folder` and written there; without one it is not. Blocks.
@@ -117,6 +134,7 @@ impl Destinations {
             log,
             record: Arc::new(Record::open(folder, clock.clone())?),
             clock,
+            signers: RouteSigners::default(),
             running: Mutex::default(),
             kept: AtomicBool::new(false),
         })
@@ -126,6 +144,11 @@ impl Destinations {
     #[must_use]
     pub fn trusting(self, tls: Tls) -> Self {
         Self { tls, ..self }
+    }
+
+    /// How the events of each route are signed for destinations with `sign = "provider"`: from the next attempt on.
+    pub fn set_signers(&self, signers: HashMap<Arc<str>, RouteSigner>) {
+        self.signers.set(signers);
     }
 
     /// Makes `destinations` the ones that are delivered to, and tells the buffer whose room is reserved. Must be
@@ -200,27 +223,37 @@ impl Destinations {
         settings.formerly.iter().chain([&settings.name]).map(|name| self.buffer.lane(name)).collect()
     }
 
-    /// What attempts under `settings` are made with; the connections of `before` stay where they still fit.
+    /// What attempts under `settings` are made with; the connections of `before` stay where they still fit, and so does
+    /// what is known of which places are up.
     fn work(&self, settings: &DestinationSettings, before: Option<&Work>) -> Arc<Work> {
-        let client = before
-            .filter(|before| {
-                before.settings.endpoint == settings.endpoint
-                    && before.settings.connect_timeout == settings.connect_timeout
-                    && before.settings.keepalive == settings.keepalive
-                    && before.settings.concurrency == settings.concurrency
-            })
-            .map(|before| before.client.clone());
-        let client = client.unwrap_or_else(|| {
-            let connector = Connector::new(
-                &settings.endpoint,
-                settings.connect_timeout,
-                self.resolver.clone(),
-                self.tls.clone(),
-            );
+        let same_places =
+            |before: &&Work| before.targets.iter().map(|target| &target.place).eq(&settings.places());
+        let failover = before.filter(same_places).map_or_else(
+            || Arc::new(Failover::new(settings.places().len())),
+            |before| Arc::clone(&before.failover),
+        );
+        let same_ways = |before: &&Work| {
+            before.settings.tls == settings.tls
+                && before.settings.connect_timeout == settings.connect_timeout
+                && before.settings.keepalive == settings.keepalive
+                && before.settings.concurrency == settings.concurrency
+        };
+        let known = before.filter(same_ways).map(|before| &*before.targets).unwrap_or_default();
+        let tls = self.tls.with(&settings.tls);
+        let client = |endpoint: &Endpoint| {
+            let (resolver, tls) = (self.resolver.clone(), tls.clone());
+            let connector = Connector::new(endpoint, settings.connect_timeout, resolver, tls);
             let max_idle = usize::try_from(settings.concurrency).unwrap_or(usize::MAX);
             HttpClient::new(connector, settings.keepalive, max_idle)
-        });
-        Arc::new(Work { settings: settings.clone(), client })
+        };
+        let target = |place: Place| {
+            let same = known.iter().find(|known| known.place.endpoint == place.endpoint);
+            let client = same.map_or_else(|| client(&place.endpoint), |same| same.client.clone());
+            Target { place, client }
+        };
+        let targets = settings.places().into_iter().map(target).collect();
+        let signers = self.signers.clone();
+        Arc::new(Work { settings: settings.clone(), targets, failover, signers })
     }
 
     fn start(&self, settings: &DestinationSettings) -> Running {
@@ -342,13 +375,19 @@ impl Destinations {
         let view = |(name, lane): (&Arc<str>, &Running)| {
             let control = lane.control.borrow();
             let settings = &control.work.settings;
+            let targets = &control.work.targets;
+            let shown = |place: &Place| shown_url(&place.endpoint, place.path.as_deref());
+            let region = |(target, up): (&Target, bool)| {
+                Some(RegionHealth { region: target.place.region?, url: shown(&target.place), up })
+            };
             DestinationHealth {
                 name: name.clone(),
-                url: shown_url(&settings.endpoint, settings.path.as_deref()),
+                url: targets.first().map(|target| shown(&target.place)).unwrap_or_default(),
+                regions: targets.iter().zip(control.work.failover.up()).filter_map(region).collect(),
                 configured: control.taking,
                 in_flight: lane.health.in_flight(),
                 concurrency: settings.concurrency,
-                idle_connections: control.work.client.idle_connections(),
+                idle_connections: targets.iter().map(|target| target.client.idle_connections()).sum(),
                 last_success: lane.health.last_success(),
                 last_failure: lane.health.last_failure(),
                 failures_in_a_row: lane.health.failures_in_a_row(),

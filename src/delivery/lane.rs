@@ -25,7 +25,7 @@ use super::scheduler::{Done, Flight, Judged, Next, Now, Scheduler, Start};
 use super::standing::Standing;
 use crate::buffer::{Delivery, Lane};
 use crate::clock::Clock;
-use crate::event::{Attempt, Outcome};
+use crate::event::{Attempt, Outcome, Region};
 use crate::observe::{Alert, AttemptLine, AttemptResult, DestinationMetrics, EventLog, Metrics};
 
 /// Due times are wall time and the wait for them is not: it is worked out again at least this often, so that a
@@ -226,7 +226,8 @@ impl LaneTask {
         if ended.cut {
             self.tools.metrics.limit_hit("answer_bytes");
         }
-        let record = Attempt { number: delivery.attempt, at, took, answer: ended.answer };
+        let (number, region) = (delivery.attempt, ended.region);
+        let record = Attempt { number, at, took, answer: ended.answer, region };
         let done = Done {
             record,
             hopeless: ended.hopeless,
@@ -278,6 +279,7 @@ impl LaneTask {
             result,
             took: record.took,
             next,
+            region: ended.region.as_ref().map(Region::as_str),
             reason: ended.reason.as_deref(),
         });
     }

@@ -61,7 +61,13 @@ impl Schedulers {
                 }
                 for (flight, number) in in_flight.drain(..) {
                     let answer = Answer::Status(200);
-                    let record = Attempt { number, at: now.wall, took: Duration::from_millis(1), answer };
+                    let record = Attempt {
+                        number,
+                        at: now.wall,
+                        took: Duration::from_millis(1),
+                        answer,
+                        region: None,
+                    };
                     let done = Done { record, hopeless: false, retry_after: None, excerpt: Bytes::new() };
                     scheduler.ended(&self.options, flight, done, now);
                     count += 1;

@@ -1,6 +1,7 @@
 //! The back door: when, how fast and how often an event goes to its destination.
 //!
-//! Each destination has a lane of its own: one task (`lane`), its connections (`client` over `connector`). A lane takes
+//! Each destination has a lane of its own: one task (`lane`), its connections (`client` over `pool` and
+//! `connector`). A lane takes
 //! events from the [`Buffer`](crate::buffer::Buffer) when its `scheduler` says so, makes attempts (`attempt`) with the
 //! requests that `request` builds, and settles or defers each event by how its attempt ended (`retry`). What bounds it
 //! stands in `gate`: its `breaker`, the `ramp` after it, its rate (`departures`). What it remembers over a restart is in
@@ -20,23 +21,30 @@ mod lane;
 mod measure;
 mod open_time;
 mod orphans;
+mod pool;
 mod ramp;
 mod request;
+mod resign;
 mod retry;
 mod scheduler;
 mod settings;
 mod standing;
+mod tls;
 
 pub use client::{BodyEnd, HttpClient, NoAnswer, Reply, ReplyBody};
-pub use connector::{Connector, Tls};
-pub use destinations::{DestinationHealth, Destinations, Undelivered, UnknownDestination};
+pub use connector::Connector;
+pub use destinations::{DestinationHealth, Destinations, RegionHealth, Undelivered, UnknownDestination};
 pub use health::LaneState;
 #[doc(hidden)]
 pub use measure::Schedulers;
 pub use orphans::ORPHANS_KEPT_FOR;
+pub use resign::RouteSigner;
 pub use retry::RetryOn;
-pub use settings::{DestinationOptions, DestinationSettings, Endpoint, HeaderValueSetting, HostRule, OnGone};
+pub use settings::{
+    DestinationOptions, DestinationSettings, Endpoint, HeaderValueSetting, HostRule, OnGone, Place,
+};
 pub use standing::{Pause, PausedBy};
+pub use tls::Tls;
 
 #[cfg(test)]
 mod tests;

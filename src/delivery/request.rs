@@ -16,11 +16,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use sha2::Sha256;
 
-use super::settings::{DestinationOptions, Endpoint, HeaderValueSetting, HostRule};
+use super::resign;
+use super::settings::{DestinationOptions, Endpoint, HeaderValueSetting, HostRule, Place};
 use crate::clock::Millis;
 use crate::event::Event;
 use crate::headers::HOP_BY_HOP;
 use crate::secret::Secret;
+use crate::verify::Signature;
 
 const ID: HeaderName = HeaderName::from_static("hooklatch-id");
 const ROUTE: HeaderName = HeaderName::from_static("hooklatch-route");
@@ -36,7 +38,7 @@ const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-/// What all requests to one destination have in common.
+/// What all requests to one place of a destination have in common.
 #[derive(Debug)]
 pub struct RequestTemplate {
     /// The path of `url`, and the query that `url` brings along.
@@ -65,20 +67,20 @@ impl std::fmt::Debug for Signer {
 pub struct Unsendable(pub String);
 
 impl RequestTemplate {
-    /// Prepares the requests to a destination.
+    /// Prepares the requests to one place of a destination.
     ///
     /// # Errors
     /// A header that HTTP cannot carry or a secret that is not what its prefix says; `DestinationSettings::new`
     /// refuses both.
-    pub fn new(settings: &DestinationOptions) -> Result<Self, Unsendable> {
-        let path = settings.path.as_deref().filter(|path| *path != "/").map(|path| {
+    pub fn new(settings: &DestinationOptions, place: &Place) -> Result<Self, Unsendable> {
+        let path = place.path.as_deref().filter(|path| *path != "/").map(|path| {
             let (path, query) = split_query(path);
             (path.to_owned(), query.map(str::to_owned))
         });
-        let host = own_host(&settings.endpoint)?;
+        let host = own_host(&place.endpoint)?;
         let keep_host = match settings.host {
             Some(rule) => rule == HostRule::Keep,
-            None => !matches!(settings.endpoint, Endpoint::Https { .. }),
+            None => !matches!(place.endpoint, Endpoint::Https { .. }),
         };
         let added = settings
             .headers
@@ -89,7 +91,7 @@ impl RequestTemplate {
         Ok(Self { path, host, keep_host, added, signers })
     }
 
-    /// The request of attempt number `attempt` of `event`, made `now`.
+    /// The request of attempt number `attempt` of `event`, made `now`, with the provider's `signature` made anew.
     ///
     /// # Errors
     /// An event that cannot be put into a request.
@@ -98,10 +100,14 @@ impl RequestTemplate {
         event: &Event,
         attempt: u16,
         now: Millis,
+        signature: Option<&Signature>,
     ) -> Result<Request<Full<Bytes>>, Unsendable> {
         let method = Method::from_bytes(event.method.as_bytes())
             .map_err(|_| Unsendable("the method is not one".to_owned()))?;
-        let uri = self.target(&event.target)?;
+        let signed_target = signature.and_then(resign::target);
+        let uri = self.target(signed_target.unwrap_or(&event.target))?;
+        let signed_body = signature.and_then(|signature| signature.body.as_ref());
+        let body = signed_body.map_or_else(|| event.body.clone(), |body| Bytes::copy_from_slice(body));
         let mut headers = HeaderMap::with_capacity(32);
         self.senders(event, &mut headers)?;
         ours(event, attempt, &mut headers);
@@ -109,14 +115,17 @@ impl RequestTemplate {
             headers.insert(name.clone(), value.clone());
         }
         if !self.signers.is_empty() {
-            self.sign(event, now, &mut headers);
+            self.sign(event, &body, now, &mut headers);
+        }
+        if let Some(signature) = signature {
+            resign::put(signature, &mut headers)?;
         }
         // hyper says the length of a body that there is; an empty one is said where a body is expected (RFC 9110 §8.6).
         let none_expected = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE);
-        if event.body.is_empty() && !none_expected {
+        if body.is_empty() && !none_expected {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        let mut request = Request::new(Full::new(event.body.clone()));
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
@@ -169,7 +178,7 @@ impl RequestTemplate {
     }
 
     /// Standard Webhooks (standard-webhooks.md, "Signature scheme"): `id.timestamp.payload`, one `v1,` a secret.
-    fn sign(&self, event: &Event, now: Millis, headers: &mut HeaderMap) {
+    fn sign(&self, event: &Event, body: &Bytes, now: Millis, headers: &mut HeaderMap) {
         let mut text = String::with_capacity(64 + 48 * self.signers.len());
         // Writing to a String cannot fail.
         let _ = write!(text, "{}.{}.", event.id, now.seconds());
@@ -177,7 +186,7 @@ impl RequestTemplate {
         for Signer(mac) in &self.signers {
             let mut mac = mac.clone();
             mac.update(text.get(..signed).unwrap_or_default().as_bytes());
-            mac.update(&event.body);
+            mac.update(body);
             if text.len() > signed {
                 text.push(' ');
             }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::request::{RequestTemplate, Unsendable, added_header, signing_key};
 use super::retry::RetryOn;
 use crate::buffer::MaxPending;
+use crate::event::Region;
 use crate::headers::HOP_BY_HOP;
+use crate::net::TlsSettings;
 use crate::secret::Secret;
 use crate::units::{Invalid, Rate};
 
@@ -21,7 +23,7 @@ pub enum Endpoint {
         /// The port.
         port: u16,
     },
-    /// HTTP over TLS, verified against the system's roots.
+    /// HTTP over TLS.
     Https {
         /// A name or an address literal, without brackets.
         host: String,
@@ -53,6 +55,17 @@ pub enum OnGone {
     Pause,
 }
 
+/// One of a destination's places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its name among the `regions`; `None` where there is only a `url`.
+    pub region: Option<Region>,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The path of its URL where it has one other than `/`.
+    pub path: Option<String>,
+}
+
 /// The value of a header added to each delivery.
 #[derive(Clone, Debug)]
 pub enum HeaderValueSetting {
@@ -67,10 +80,12 @@ pub enum HeaderValueSetting {
 pub struct DestinationOptions {
     /// Its name.
     pub name: Arc<str>,
-    /// From `url`.
+    /// From `url`; without meaning where there are `regions`.
     pub endpoint: Endpoint,
     /// The path of `url` where it has one other than `/`: it replaces the request's own.
     pub path: Option<String>,
+    /// `regions`, the preferred one first; none where there is a `url`.
+    pub regions: Vec<Place>,
     /// `host`; `None` = keep for http and unix, destination for https.
     pub host: Option<HostRule>,
     /// Of one attempt.
@@ -81,8 +96,12 @@ pub struct DestinationOptions {
     pub concurrency: u32,
     /// Added to each delivery.
     pub headers: Vec<(String, HeaderValueSetting)>,
+    /// Whom to trust over TLS, and who we say we are.
+    pub tls: TlsSettings,
     /// Secrets of the Standard Webhooks signatures that are added, as typed (`whsec_…` or plain text).
     pub sign: Vec<Secret>,
+    /// `sign = "provider"`: signed anew as the provider would, with the first secret of the event's route.
+    pub sign_as_provider: bool,
     /// The waits between attempts: one more attempt than there are waits.
     pub retry_delays: Vec<Duration>,
     /// Each wait is lengthened or shortened at random by up to this share, 0 to 1.
@@ -118,12 +137,15 @@ impl DestinationOptions {
             name,
             endpoint,
             path: None,
+            regions: Vec::new(),
             host: None,
             timeout: seconds(30),
             connect_timeout: seconds(5),
             concurrency: 8,
             headers: Vec::new(),
+            tls: TlsSettings::default(),
             sign: Vec::new(),
+            sign_as_provider: false,
             retry_delays: [1, 5, 12, 25, 300, 1800, 7200, 18_000, 43_200].map(seconds).to_vec(),
             retry_jitter: 0.2,
             max_pending: MaxPending::default(),
@@ -140,11 +162,23 @@ impl DestinationOptions {
     }
 }
 
+impl DestinationOptions {
+    /// Where the destination is, the preferred place first; at least one.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        if !self.regions.is_empty() {
+            return self.regions.clone();
+        }
+        vec![Place { region: None, endpoint: self.endpoint.clone(), path: self.path.clone() }]
+    }
+}
+
 /// Valid [`DestinationOptions`]. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DestinationSettings {
     options: Arc<DestinationOptions>,
-    template: Arc<RequestTemplate>,
+    /// One a place.
+    templates: Arc<[RequestTemplate]>,
 }
 
 impl DestinationSettings {
@@ -154,20 +188,25 @@ impl DestinationSettings {
     /// Every key that cannot be worked with.
     pub fn new(options: DestinationOptions) -> Result<Self, Vec<Invalid>> {
         let mut invalid = check_numbers(&options);
-        invalid.extend(check_path(&options));
+        invalid.extend(options.places().iter().filter_map(check_path));
+        invalid.extend(check_tls(&options));
         invalid.extend(options.headers.iter().filter_map(|(name, value)| check_header(name, value)));
         invalid.extend(options.sign.iter().filter_map(check_signing));
         if !invalid.is_empty() {
             return Err(invalid);
         }
-        let template = RequestTemplate::new(&options)
+        let templates = options
+            .places()
+            .iter()
+            .map(|place| RequestTemplate::new(&options, place))
+            .collect::<Result<_, _>>()
             .map_err(|Unsendable(reason)| vec![Invalid::new("url", reason, "")])?;
-        Ok(Self { options: Arc::new(options), template: Arc::new(template) })
+        Ok(Self { options: Arc::new(options), templates })
     }
 
-    /// What all requests to this destination have in common.
-    pub(super) fn template(&self) -> &RequestTemplate {
-        &self.template
+    /// What all requests to one place of this destination have in common, by its position.
+    pub(super) fn template(&self, position: usize) -> Option<&RequestTemplate> {
+        self.templates.get(position)
     }
 }
 
@@ -223,13 +262,21 @@ fn check_numbers(options: &DestinationOptions) -> Vec<Invalid> {
     invalid
 }
 
-fn check_path(options: &DestinationOptions) -> Option<Invalid> {
-    let path = options.path.as_deref()?;
+fn check_path(place: &Place) -> Option<Invalid> {
+    let path = place.path.as_deref()?;
     let sendable = path.bytes().all(|byte| byte > b' ' && byte < 0x7f && byte != b'#');
     if path.starts_with('/') && sendable {
         return None;
     }
-    Some(Invalid::new("url", "the path of the URL cannot be sent as it is", "percent-encode it"))
+    let key = if place.region.is_some() { "regions" } else { "url" };
+    Some(Invalid::new(key, "the path of the URL cannot be sent as it is", "percent-encode it"))
+}
+
+fn check_tls(options: &DestinationOptions) -> Option<Invalid> {
+    let spoken = options.places().iter().any(|place| matches!(place.endpoint, Endpoint::Https { .. }));
+    let hint = "write url = \"https://…\", or leave `tls` out";
+    (!spoken && !options.tls.is_default())
+        .then(|| Invalid::new("tls", "no TLS is spoken with this destination", hint))
 }
 
 /// What a user may not add: headers that frame the message, belong to the connection, or are hooklatch's word.

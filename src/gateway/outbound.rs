@@ -49,7 +49,7 @@ impl Outbound {
         let client = HttpClient::new(connector, Duration::ZERO, 0);
         let late = || format!("no answer within {WHOLE:?}");
         let reply = timeout_at(deadline, client.request(request, || None)).await.map_err(|_| late())?;
-        let reply = reply.map_err(|error| error.0)?;
+        let reply = reply.map_err(|error| error.reason)?;
         let status = reply.status;
         let body = reply.body(most, most, deadline).await;
         match body.end {

@@ -1,5 +1,6 @@
 //! The rooms, built once and kept for the life of the process; a reload changes what stands in them.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -17,11 +18,11 @@ use crate::buffer::{Buffer, BufferSettings, Store};
 use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::dedupe::Dedupe;
-use crate::delivery::{Destinations, Endpoint};
+use crate::delivery::{Destinations, Endpoint, Place, RouteSigner};
 use crate::event::ClaimKeeper;
 use crate::ingress::{
-    Action, Bound, CONFIRMATIONS, Confirmation, Door, Ingress, ListenAddress, Listener, Parts, ProxySettings,
-    RouteSettings, ServerOptions, ServerSettings, Upstream, raise_open_files,
+    Action, Bound, CONFIRMATIONS, Confirmation, Door, Ingress, ListenAddress, Listener, Parts, RouteSettings,
+    ServerOptions, ServerSettings, Upstream, raise_open_files,
 };
 use crate::net::Resolver;
 use crate::observe::{EventLog, Metrics};
@@ -153,8 +154,10 @@ impl Rooms {
             .flat_map(|allow| &allow.lists)
             .map(Arc::clone)
             .collect();
+        let signers = signers(config, &routes);
         self.ingress.apply(server.clone(), routes).map_err(|conflicts| views::conflicts(&conflicts))?;
         self.ip_lists.apply(lists, config.refresh_ip_lists);
+        self.destinations.set_signers(signers);
         self.destinations.apply(&config.destinations);
         self.door.set_settings(server);
         self.dedupe.apply(&config.dedupe);
@@ -182,22 +185,24 @@ impl Rooms {
     /// A name on a machine that has no DNS, or an address that is never connected to, is found now rather than by the
     /// first event.
     fn check_names(&self, config: &Config, routes: &[RouteSettings]) -> Result<(), String> {
-        let destinations = config.destinations.iter().filter_map(|destination| match &destination.endpoint {
-            Endpoint::Http { host, .. } | Endpoint::Https { host, .. } => {
-                Some(("destinations", &destination.name, host))
-            }
-            Endpoint::Unix { .. } => None,
+        let destinations = config.destinations.iter().flat_map(|destination| {
+            let named = |place: Place| Some(("destinations", &destination.name, host_of(place.endpoint)?));
+            destination.places().into_iter().filter_map(named)
         });
-        let upstreams = routes.iter().filter_map(|route| match &route.action {
-            Action::Proxy(ProxySettings { upstream: Upstream::Tcp { host, .. }, .. }) => {
-                Some(("routes", &route.name, host))
-            }
-            _ => None,
+        let upstreams = routes.iter().flat_map(|route| {
+            let upstreams = match &route.action {
+                Action::Proxy(proxy) => &proxy.upstreams[..],
+                Action::Deliver(_) => &[],
+            };
+            upstreams.iter().filter_map(|upstream| match upstream {
+                Upstream::Tcp { host, .. } => Some(("routes", &route.name, host.clone())),
+                Upstream::Unix(_) => None,
+            })
         });
         let runtime = tokio::runtime::Handle::current();
         for (table, name, host) in destinations.chain(upstreams) {
             runtime
-                .block_on(self.resolver.needs(host))
+                .block_on(self.resolver.needs(&host))
                 .map_err(|error| format!("{table}.{name}: {error}"))?;
         }
         Ok(())
@@ -320,6 +325,28 @@ fn buffer(
             let ids: Arc<dyn ClaimKeeper> = Arc::<Dedupe>::clone(dedupe);
             Buffer::disk(settings, clock.clone(), ids, Arc::clone(metrics))
         }
+    }
+}
+
+/// How the events of each route are signed again (`sign = "provider"`).
+fn signers(config: &Config, routes: &[RouteSettings]) -> HashMap<Arc<str>, RouteSigner> {
+    let public_base = config.server.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+    let signer = |route: &RouteSettings| match &route.action {
+        Action::Deliver(corridor) => {
+            let verifier = Arc::clone(corridor.verifier.as_ref()?);
+            let (public_url, public_base) = (corridor.public_url.clone(), public_base.clone());
+            Some((Arc::clone(&route.name), RouteSigner { verifier, public_url, public_base }))
+        }
+        Action::Proxy(_) => None,
+    };
+    routes.iter().filter_map(signer).collect()
+}
+
+/// The name or address behind an endpoint, if there is one.
+fn host_of(endpoint: Endpoint) -> Option<String> {
+    match endpoint {
+        Endpoint::Http { host, .. } | Endpoint::Https { host, .. } => Some(host),
+        Endpoint::Unix { .. } => None,
     }
 }
 

@@ -1,19 +1,21 @@
 //! The upper half of the front door: which route, who, is it real, was it seen, is it kept.
 //!
-//! Order of the checks: route, method, address, (size and memory: the lower half), signature, timestamp, event id,
-//! duplicate, buffer. Nothing of an unverified request is remembered.
+//! Order of the checks: route, method, address, rate, (size and memory: the lower half), signature, timestamp, event id,
+//! duplicate, buffer. Nothing of an unverified request is remembered (but that one came, where there is a rate).
 
 mod ack;
 mod answer;
 mod event;
 mod express;
 mod handshake;
+mod rates;
 mod release;
 mod route;
 mod strangers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use crate::clock::Clock;
 use crate::dedupe::Dedupe;
 use crate::event::{EventId, EventIds};
 use crate::observe::{EventLog, Metrics, RequestLine, RequestOutcome, RouteMetrics};
+use rates::Limiter;
 use route::{Kind, Route};
 use strangers::Listed;
 
@@ -68,6 +71,7 @@ pub struct Ingress {
     rejected: RejectedList,
     /// For requests that no route took.
     unmatched: RouteMetrics,
+    limiter: Limiter,
     state: ArcSwap<State>,
 }
 
@@ -98,18 +102,20 @@ impl Ingress {
         server: ServerSettings,
         routes: Vec<RouteSettings>,
     ) -> Result<Self, Vec<RouteConflict>> {
-        let state = State::build(&parts, server, routes)?;
+        let limiter = Limiter::new(Arc::clone(&parts.metrics));
+        let state = State::build(&parts, &limiter, server, routes, &[])?;
         Ok(Self {
             request_ids: EventIds::starting_at(FIRST_REQUEST),
             rejected: RejectedList::default(),
             unmatched: parts.metrics.route(""),
+            limiter,
             state: ArcSwap::from_pointee(state),
             parts,
         })
     }
 
     /// Takes over new settings: at once for every request whose head is read from now on, or not at all. Requests
-    /// under way end as they began.
+    /// under way end as they began, and what was used of a route's rates counts on.
     ///
     /// # Errors
     /// Routes that cannot stand beside each other; the old ones go on.
@@ -118,7 +124,8 @@ impl Ingress {
         server: ServerSettings,
         routes: Vec<RouteSettings>,
     ) -> Result<(), Vec<RouteConflict>> {
-        self.state.store(Arc::new(State::build(&self.parts, server, routes)?));
+        let old = self.state.load();
+        self.state.store(Arc::new(State::build(&self.parts, &self.limiter, server, routes, &old.routes)?));
         Ok(())
     }
 
@@ -227,12 +234,18 @@ fn took(head: &Head) -> Duration {
 impl State {
     fn build(
         parts: &Parts,
+        limiter: &Limiter,
         server: ServerSettings,
         routes: Vec<RouteSettings>,
+        old: &[Arc<Route>],
     ) -> Result<Self, Vec<RouteConflict>> {
         let router = Router::new(routes.iter().map(RouteKey::from))?;
-        let routes: Box<[_]> =
-            routes.into_iter().map(|route| Arc::new(Route::build(route, &server, parts))).collect();
+        let old: HashMap<&str, &Route> = old.iter().map(|route| (&*route.name, &**route)).collect();
+        let build = |route: RouteSettings| {
+            let old = old.get(&*route.name).copied();
+            Arc::new(Route::build(route, &server, parts, limiter, old))
+        };
+        let routes: Box<[_]> = routes.into_iter().map(build).collect();
         parts
             .metrics
             .set_route_info(routes.iter().filter_map(|route| Some((&*route.name, route.ack_word()?))));
@@ -256,7 +269,7 @@ impl Front for Ingress {
         };
         let route = position.and_then(|position| state.routes.get(position));
         let listed = route.filter(|_| refusal.is_none()).map_or(Listed::Yes, |route| route.listed(&client));
-        let refusal = refusal.or_else(|| route?.refusal_of(listed, head));
+        let refusal = refusal.or_else(|| route?.refusal_of(listed, &client, head, &self.limiter));
         match (route, refusal) {
             (Some(route), None) => {
                 let request_id = self.request_ids.next(self.parts.clock.now());
@@ -329,10 +342,11 @@ impl Front for Ingress {
 fn plan_for(ticket: Ticket) -> Plan<Ticket> {
     match &ticket.route.kind {
         Kind::Deliver(corridor) => Plan::Webhook { max_body: corridor.settings.max_body, ticket },
-        Kind::Proxy(settings) => {
+        Kind::Proxy(settings, failover) => {
             let sent_on = &ticket.client.forwarded_for;
             Plan::Proxy(Passage {
                 settings: Arc::clone(settings),
+                failover: Arc::clone(failover),
                 forwarded_for: (!sent_on.is_empty()).then(|| sent_on.clone()),
                 forwarded_proto: ticket.client.proto.as_str(),
                 ticket,

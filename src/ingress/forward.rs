@@ -5,19 +5,23 @@ use bytes::{BufMut, BytesMut};
 
 use super::front::Passage;
 use super::head::Head;
-use super::settings::Upstream;
+use super::settings::{ProxySettings, Upstream};
 
 const FORWARDED: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"];
 
-/// The head of `head` for the app, with `room` left for bytes behind it.
-pub(super) fn head_for_app<T>(head: &Head, passage: &Passage<T>, room: usize) -> BytesMut {
+/// The head of `head` for the app at `upstream`, with `room` left for bytes behind it.
+pub(super) fn head_for_app<T>(
+    head: &Head,
+    passage: &Passage<T>,
+    upstream: &Upstream,
+    room: usize,
+) -> BytesMut {
     let mut out = BytesMut::with_capacity(head.raw().len() + 256 + room);
     out.put_slice(head.method().as_bytes());
     out.put_u8(b' ');
     put_target(&mut out, head.path_and_query());
     out.put_slice(if head.is_http_10() { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
-    let own =
-        (!passage.settings.keep_host || head.host().is_none()).then(|| own_host(&passage.settings.upstream));
+    let own = has_own_host(head, &passage.settings).then(|| own_host(upstream));
     let host = own.as_deref().or(head.host()).unwrap_or_default();
     let mut has_host = false;
     for (name, value) in head.headers().iter() {
@@ -88,8 +92,13 @@ fn put_line(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.put_slice(b"\r\n");
 }
 
+/// Whether the app gets its own `Host` instead of the sender's.
+pub(super) fn has_own_host(head: &Head, settings: &ProxySettings) -> bool {
+    !settings.keep_host || head.host().is_none()
+}
+
 /// The `Host` of the app itself.
-fn own_host(upstream: &Upstream) -> String {
+pub(super) fn own_host(upstream: &Upstream) -> String {
     match upstream {
         Upstream::Unix(_) => "localhost".to_owned(),
         Upstream::Tcp { host, port, tls } => {
@@ -108,26 +117,30 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::ingress::UpstreamTls;
     use crate::ingress::parse::{Limits, parse};
-    use crate::ingress::settings::ProxySettings;
+    use crate::net::Failover;
 
     fn forwarded(head: &str, keep_host: bool, forwarded_for: Option<&str>) -> String {
         let limits = Limits { head: 4096, headers: 50, uri: 1000 };
         let head = parse(head.as_bytes(), limits, Instant::now()).expect("sound").expect("whole");
+        let upstream = Upstream::Tcp { host: "::1".to_owned(), port: 3000, tls: false };
         let passage = Passage {
             settings: Arc::new(ProxySettings {
-                upstream: Upstream::Tcp { host: "::1".to_owned(), port: 3000, tls: false },
+                upstreams: vec![upstream.clone()],
+                tls: UpstreamTls::default(),
                 keep_host,
                 connect_timeout: Duration::from_secs(1),
                 idle_timeout: Duration::from_secs(1),
                 keepalive: Duration::from_secs(1),
                 max_body: None,
             }),
+            failover: Arc::new(Failover::new(1)),
             forwarded_for: forwarded_for.map(str::to_owned),
             forwarded_proto: "http",
             ticket: (),
         };
-        String::from_utf8(head_for_app(&head, &passage, 0).to_vec()).expect("text")
+        String::from_utf8(head_for_app(&head, &passage, &upstream, 0).to_vec()).expect("text")
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::head::Head;
 use super::settings::{Peer, ProxySettings};
 use crate::headers::Headers;
+use crate::net::Failover;
 
 /// An answer of ours. Date, length and `connection` are added when it is written.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,8 @@ pub enum Plan<T> {
 pub struct Passage<T> {
     /// Where to and how.
     pub settings: Arc<ProxySettings>,
+    /// Which of the upstreams are up.
+    pub failover: Arc<Failover>,
     /// The value of `x-forwarded-for`: what a trusted proxy said before, then the client; `None` = the header is
     /// only removed (a peer without an address).
     pub forwarded_for: Option<String>,

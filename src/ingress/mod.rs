@@ -24,6 +24,7 @@ mod rejected;
 mod router;
 mod session;
 mod settings;
+mod upstream_tls;
 mod write;
 
 #[cfg(test)]
@@ -45,3 +46,4 @@ pub use settings::{
     Peer, Priorities, ProxySettings, RouteSettings, ServerOptions, ServerSettings, ShadowSecrets,
     TrustedProxies, Upstream,
 };
+pub use upstream_tls::UpstreamTls;

@@ -12,7 +12,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, OkOrErr as _};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session as PingoraSession};
 use tokio::time::Instant;
 
@@ -44,9 +44,12 @@ pub(super) struct Errand<T> {
     head: Head,
     peer: Peer,
     loan: Arc<Loan>,
-    /// The app's addresses not tried yet, the next one last.
-    addresses: Vec<SocketAddr>,
-    resolved: bool,
+    /// Which of the upstreams is gone to.
+    position: usize,
+    /// The upstreams that could not be reached.
+    tried: Vec<usize>,
+    /// The addresses of the present one not tried yet, the next one last; `None` before they are looked up.
+    addresses: Option<Vec<SocketAddr>>,
     connect_by: Option<Instant>,
     resent: bool,
     received: u64,
@@ -84,7 +87,9 @@ impl<F: Front> Session<F> {
             Framing::Length(length) => Some(length - here as u64),
             Framing::Chunked => None,
         };
-        let mut prefix = forward::head_for_app(&head, &passage, here);
+        let position = passage.failover.choose(Instant::now(), &[]).unwrap_or_default();
+        let Some(upstream) = passage.settings.upstreams.get(position) else { return Next::Close };
+        let mut prefix = forward::head_for_app(&head, &passage, upstream, here);
         let first = self.buffer.split_to(here);
         prefix.extend_from_slice(&first);
         let early = std::mem::take(&mut self.buffer);
@@ -104,7 +109,7 @@ impl<F: Front> Session<F> {
         // Idleness is watched by what was lent: reads of a long download, or writes of a long upload, may pause.
         session.set_read_timeout(None);
         session.set_write_timeout(Some(idle));
-        let errand = Errand::new(passage, head, self.peer, Arc::clone(&loan));
+        let errand = Errand::new(passage, head, self.peer, Arc::clone(&loan), position);
         session.set_connection_user_context(Some(Box::new(errand)));
         let stop = self.shared.stop.subscribe();
         let reusable = self.shared.proxy.process_new_http(session, &stop).await.is_some();
@@ -123,14 +128,15 @@ impl<F: Front> Session<F> {
 }
 
 impl<T> Errand<T> {
-    fn new(passage: Passage<T>, head: Head, peer: Peer, loan: Arc<Loan>) -> Self {
+    fn new(passage: Passage<T>, head: Head, peer: Peer, loan: Arc<Loan>, position: usize) -> Self {
         Self {
             passage,
             head,
             peer,
             loan,
-            addresses: Vec::new(),
-            resolved: false,
+            position,
+            tried: Vec::new(),
+            addresses: None,
             connect_by: None,
             resent: false,
             received: 0,
@@ -139,10 +145,24 @@ impl<T> Errand<T> {
         }
     }
 
-    /// Gives up the address that could not be connected to; whether there is another and time left to try it.
+    /// Gives up the address that could not be connected to; whether there is another and time left to try it, or another
+    /// upstream, which has a time of its own.
     fn next_address(&mut self) -> bool {
-        self.addresses.pop();
-        !self.addresses.is_empty() && self.connect_by.is_some_and(|by| by > Instant::now())
+        let addresses = self.addresses.get_or_insert_default();
+        addresses.pop();
+        let another = !addresses.is_empty() && self.connect_by.is_some_and(|by| by > Instant::now());
+        another || self.next_upstream()
+    }
+
+    /// Gives up the upstream that could not be reached; whether there is another.
+    fn next_upstream(&mut self) -> bool {
+        let now = Instant::now();
+        let failover = &self.passage.failover;
+        self.passage.settings.note(self.position, failover.failed(self.position, now));
+        self.tried.push(self.position);
+        let Some(next) = failover.choose(now, &self.tried) else { return false };
+        (self.position, self.addresses, self.connect_by) = (next, None, None);
+        true
     }
 }
 
@@ -169,27 +189,33 @@ impl<F: Front> Passthrough<F> {
 
     async fn address(&self, errand: &mut Errand<F::Ticket>) -> pingora_core::Result<HttpPeer> {
         let settings = &errand.passage.settings;
-        let (host, port, tls) = match &settings.upstream {
+        let upstream = settings.upstreams.get(errand.position);
+        let (host, port, tls) = match upstream.or_err(ErrorType::ConnectError, "no upstream")? {
             Upstream::Unix(path) => {
                 let path = path.to_str().or_err(ErrorType::ConnectError, "the path is not text")?;
                 return HttpPeer::new_uds(path, false, String::new()).map_err(Error::into_up);
             }
             Upstream::Tcp { host, port, tls } => (host, *port, *tls),
         };
-        if !errand.resolved {
-            let found =
-                tokio::time::timeout(settings.connect_timeout, self.resolver.resolve(host, port)).await;
-            let found = found
-                .map_err(|_| "no answer in time".to_owned())
-                .and_then(|found| found.map_err(|error| error.to_string()));
-            errand.addresses =
-                found.map_err(|error| Error::explain(ErrorType::ConnectError, error).into_up())?;
-            errand.addresses.reverse();
-            errand.resolved = true;
-        }
+        let addresses = match &mut errand.addresses {
+            Some(addresses) => addresses,
+            empty => {
+                let looking = self.resolver.resolve(host, port);
+                let found = tokio::time::timeout(settings.connect_timeout, looking).await;
+                let found = found
+                    .map_err(|_| "no answer in time".to_owned())
+                    .and_then(|found| found.map_err(|error| error.to_string()));
+                let mut found =
+                    found.map_err(|error| Error::explain(ErrorType::ConnectError, error).into_up())?;
+                found.reverse();
+                empty.insert(found)
+            }
+        };
         // The one in use stays at the end until a connection to it failed.
-        let address = errand.addresses.last().or_err(ErrorType::ConnectError, "no address")?;
-        Ok(HttpPeer::new(*address, tls, host.clone()))
+        let address = addresses.last().or_err(ErrorType::ConnectError, "no address")?;
+        let mut peer = HttpPeer::new(*address, tls, settings.tls.server_name(host).to_owned());
+        settings.tls.apply(&mut peer);
+        Ok(peer)
     }
 }
 
@@ -219,7 +245,14 @@ impl<F: Front> ProxyHttp for Passthrough<F> {
         ctx: &mut Self::CTX,
     ) -> pingora_core::Result<Box<HttpPeer>> {
         let errand = ctx.as_mut().or_err(ErrorType::InternalError, "no errand")?;
-        let mut peer = self.address(errand).await?;
+        let mut peer = loop {
+            match self.address(errand).await {
+                Ok(peer) => break peer,
+                // A name that cannot be resolved, of one of several places.
+                Err(error) if !errand.next_upstream() => return Err(error),
+                Err(_) => {}
+            }
+        };
         let settings = &errand.passage.settings;
         let by = *errand.connect_by.get_or_insert_with(|| Instant::now() + settings.connect_timeout);
         let left = by.saturating_duration_since(Instant::now());
@@ -233,6 +266,23 @@ impl<F: Front> ProxyHttp for Passthrough<F> {
         peer.options.verify_hostname = true;
         peer.options.set_http_version(1, 1);
         Ok(Box::new(peer))
+    }
+
+    /// The head was put together for the upstream that was preferred.
+    async fn upstream_request_filter(
+        &self,
+        _: &mut PingoraSession,
+        request: &mut RequestHeader,
+        ctx: &mut Self::CTX,
+    ) -> pingora_core::Result<()> {
+        let Some(errand) = ctx else { return Ok(()) };
+        let settings = &errand.passage.settings;
+        match settings.upstreams.get(errand.position) {
+            Some(upstream) if !errand.tried.is_empty() && forward::has_own_host(&errand.head, settings) => {
+                request.insert_header(http::header::HOST, forward::own_host(upstream))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn request_body_filter(
@@ -267,6 +317,8 @@ impl<F: Front> ProxyHttp for Passthrough<F> {
             return Ok(());
         }
         errand.status = answer.status.as_u16();
+        let change = errand.passage.failover.answered(errand.position);
+        errand.passage.settings.note(errand.position, change);
         if let Some(date) = answer.headers.get(http::header::DATE) {
             errand.loan.keep_date(date.as_bytes());
         }
@@ -400,8 +452,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::ingress::UpstreamTls;
     use crate::ingress::parse::{Limits, parse};
     use crate::ingress::settings::ProxySettings;
+    use crate::net::Failover;
 
     #[tokio::test(start_paused = true)]
     async fn every_address_of_the_app_is_tried_while_there_is_time() {
@@ -409,28 +463,33 @@ mod tests {
         let head = parse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", limits, Instant::now());
         let passage = Passage {
             settings: Arc::new(ProxySettings {
-                upstream: Upstream::Unix("/app.sock".into()),
+                upstreams: vec![Upstream::Unix("/app.sock".into()), Upstream::Unix("/far.sock".into())],
+                tls: UpstreamTls::default(),
                 keep_host: true,
                 connect_timeout: Duration::from_secs(1),
                 idle_timeout: Duration::from_secs(1),
                 keepalive: Duration::from_secs(1),
                 max_body: None,
             }),
+            failover: Arc::new(Failover::new(2)),
             forwarded_for: None,
             forwarded_proto: "http",
             ticket: (),
         };
         let head = head.expect("sound").expect("whole");
-        let mut errand = Errand::new(passage, head, Peer::Unix, Arc::default());
+        let mut errand = Errand::new(passage, head, Peer::Unix, Arc::default(), 0);
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        errand.addresses = vec![address(4), address(3), address(2), address(1)];
+        errand.addresses = Some(vec![address(4), address(3), address(2), address(1)]);
         errand.connect_by = Some(Instant::now() + Duration::from_secs(1));
         assert!(errand.next_address());
-        assert_eq!(errand.addresses.last(), Some(&address(2)));
+        assert_eq!(errand.addresses.as_ref().and_then(|left| left.last()), Some(&address(2)));
         assert!(errand.next_address());
+        assert_eq!(errand.position, 0);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!errand.next_address(), "there is an address, but no time");
+        assert!(errand.next_address(), "there is an address and no time, but the next upstream");
+        assert_eq!((errand.position, &errand.addresses, errand.connect_by), (1, &None, None));
+        errand.addresses = Some(vec![address(5)]);
         errand.connect_by = Some(Instant::now() + Duration::from_secs(1));
-        assert!(!errand.next_address(), "there is time, but no address");
+        assert!(!errand.next_address(), "there is time, but no address and no upstream");
     }
 }

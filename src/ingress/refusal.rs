@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::front::{Fault, Reply};
 use crate::buffer::KeepError;
@@ -13,7 +14,7 @@ use crate::units::format_size;
 use crate::verify;
 
 /// When a refused sender is welcome again, in seconds: longer than a hiccup, shorter than any provider's first retry.
-const RETRY_AFTER: u32 = 5;
+const RETRY_AFTER: u64 = 5;
 
 /// A refusal before it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Refusal {
     pub field: Option<Cow<'static, str>>,
     /// The value of `Allow`.
     pub allow: Option<String>,
+    /// The value of `Retry-After`, in seconds; said with 429 and 503.
+    pub retry_after: u64,
     /// Whether the rest of the connection cannot be made sense of or is not worth reading.
     pub close: bool,
 }
@@ -33,7 +36,14 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of that kind.
     pub fn new(outcome: RequestOutcome, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { outcome, message: message.into(), field: None, allow: None, close: false }
+        Self {
+            outcome,
+            message: message.into(),
+            field: None,
+            allow: None,
+            retry_after: RETRY_AFTER,
+            close: false,
+        }
     }
 
     fn closing(outcome: RequestOutcome, message: impl Into<Cow<'static, str>>) -> Self {
@@ -57,6 +67,16 @@ impl Refusal {
     #[must_use]
     pub fn ip_not_allowed() -> Self {
         Self::new(RequestOutcome::IpNotAllowed, "Requests from this address are not allowed here.")
+    }
+
+    /// 429: more come `whence` than the route takes; after `wait` there is room for one.
+    #[must_use]
+    pub fn rate_limited(whence: &str, wait: Duration) -> Self {
+        // Rounded up: who comes at the second it was told is not refused once more.
+        let retry_after = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+        let message =
+            format!("More requests come {whence} than this route takes. Send it again in {retry_after} s.");
+        Self { retry_after, ..Self::new(RequestOutcome::RateLimited, message) }
     }
 
     /// 400: a header name that an app may take for another one.
@@ -137,7 +157,7 @@ impl Refusal {
             headers.push(b"allow", allow.as_bytes());
         }
         if matches!(self.status(), 429 | 503) {
-            headers.push(b"retry-after", RETRY_AFTER.to_string().as_bytes());
+            headers.push(b"retry-after", self.retry_after.to_string().as_bytes());
         }
         Reply {
             status: self.status(),

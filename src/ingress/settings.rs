@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::upstream_tls::UpstreamTls;
 use crate::clock::Millis;
 use crate::event::{Ack, ByClass, Priority, TypePattern};
-use crate::net::{AllowIps, IpSet};
+use crate::net::{AllowIps, Change, IpSet};
 use crate::secret::Secret;
 use crate::select::Selector;
-use crate::units::Invalid;
+use crate::units::{Invalid, Rate};
 use crate::verify::{Challenges, NamedSecret, Pin, Scheme, Verifier};
 
 /// Where the front door listens.
@@ -202,6 +203,10 @@ pub struct RouteSettings {
     pub methods: Option<Vec<String>>,
     /// Which clients; `None` = any.
     pub allow_ips: Option<AllowIps>,
+    /// How many requests it takes; `None` = any number.
+    pub rate: Option<Rate>,
+    /// How many of them from one client.
+    pub rate_per_ip: Option<Rate>,
     /// What it does.
     pub action: Action,
 }
@@ -219,7 +224,7 @@ pub enum Action {
 #[derive(Debug)]
 pub struct CorridorSettings {
     /// Checks the signature; `None` = `verify = "none"`.
-    pub verifier: Option<Verifier>,
+    pub verifier: Option<Arc<Verifier>>,
     /// Checks with the secrets that are on trial: counted, not accepted.
     pub shadow: Option<ShadowSecrets>,
     /// What it checks with, for whoever explains a refusal; `None` = `verify = "none"`.
@@ -357,8 +362,10 @@ pub struct DedupeRule {
 /// Where a `proxy_to` route streams to.
 #[derive(Clone, Debug)]
 pub struct ProxySettings {
-    /// The app.
-    pub upstream: Upstream,
+    /// The app, at one place or, the preferred one first, at several of which one is gone to; at least one.
+    pub upstreams: Vec<Upstream>,
+    /// Of the upstreams that speak it.
+    pub tls: UpstreamTls,
     /// `Host` as the sender wrote it (the default for http and unix), or the upstream's own.
     pub keep_host: bool,
     /// No connection by then: 502.
@@ -369,6 +376,23 @@ pub struct ProxySettings {
     pub keepalive: Duration,
     /// Largest body; `None` = any.
     pub max_body: Option<u64>,
+}
+
+impl ProxySettings {
+    /// Says in the log what became of the upstream at `position`.
+    pub(super) fn note(&self, position: usize, change: Change) {
+        // Of a single one there is nothing to say that the requests themselves do not.
+        let Some(upstream) = self.upstreams.get(position).filter(|_| self.upstreams.len() > 1) else {
+            return;
+        };
+        match change {
+            Change::None => {}
+            Change::WentDown => {
+                tracing::warn!(%upstream, "an app cannot be reached; requests go to the next one in `regions`");
+            }
+            Change::CameBack => tracing::info!(%upstream, "an app can be reached again"),
+        }
+    }
 }
 
 /// The address of a pass-through's app.

@@ -132,6 +132,8 @@ pub struct AttemptLine<'a> {
     pub took: Duration,
     /// When the next attempt is due.
     pub next: Option<Millis>,
+    /// Where it went, of a destination with `regions`.
+    pub region: Option<&'a str>,
     /// A transport error's sentence.
     pub reason: Option<&'a str>,
 }

@@ -65,6 +65,7 @@ pub(super) fn attempt(out: &mut Vec<u8>, style: Style, line: &AttemptLine<'_>) {
         Answer::Connect => fields.plain(key!("status"), "connect"),
         Answer::Internal => fields.plain(key!("status"), "internal"),
     }
+    fields.optional(key!("region"), line.region);
     fields.optional(key!("reason"), line.reason);
     if let Some(next) = line.next {
         fields.key(key!("next"));

@@ -319,6 +319,7 @@ mod tests {
             result: super::super::AttemptResult::Delivered,
             took: Duration::ZERO,
             next: None,
+            region: None,
             reason: None,
         };
         let act = |logging: &Logging| logging.events().attempt(&line);

@@ -162,3 +162,41 @@ fn the_second_listener_has_metrics_and_health_alone_and_asks_for_no_token() {
         assert_eq!(send(address, "GET", target, &[("Authorization", &token)], b"").status, 404, "{target}");
     }
 }
+
+#[test]
+fn a_route_takes_as_many_as_its_rate_says_and_a_reload_does_not_start_anew() {
+    let app = App::start();
+    let toml = OPEN.replace("path = \"/open\"", "path = \"/open\"\nrate = \"5/h\"\nrate_per_ip = \"3/h\"");
+    let toml = toml.replace("$APP", &app.url());
+    let mut gateway = Setup::new(&toml).server("trusted_proxies = [\"127.0.0.1\"]").start();
+    let send = |gateway: &crate::harness::Gateway, client: &str| {
+        gateway.send("POST", "/open", &[("X-Forwarded-For", client)], b"x")
+    };
+    for _ in 0..3 {
+        send(&gateway, "192.0.2.1").assert_accepted();
+    }
+    let refused = send(&gateway, "192.0.2.1");
+    refused.assert_refused(429, "rate_limited");
+    // A third of an hour, less what passed meanwhile.
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1100..=1200).contains(&wait), "{wait}");
+    gateway.rewrite(&toml.replace("verify", "methods = [\"POST\", \"PUT\"]\nverify"));
+    gateway.cli(&["reload"]).ok();
+    send(&gateway, "192.0.2.1").assert_refused(429, "rate_limited");
+    for client in ["192.0.2.2", "2001:db8::1"] {
+        send(&gateway, client).assert_accepted();
+    }
+    send(&gateway, "192.0.2.3").assert_refused(429, "rate_limited");
+    // The other route is another matter.
+    gateway.send("POST", "/waits", &[], b"x").assert_accepted();
+    let refused = "hooklatch_requests_total{outcome=\"rate_limited\",route=\"open\"}";
+    assert_eq!(gateway.metric(refused), 3.0);
+    for (limit, hits) in [("rate_per_ip", 2.0), ("rate", 1.0)] {
+        assert_eq!(
+            gateway.metric(&format!("hooklatch_limit_hits_total{{limit=\"{limit}\"}}")),
+            hits,
+            "{limit}"
+        );
+    }
+    app.wait_for(6);
+}

@@ -29,4 +29,5 @@ mod senders;
 mod spill;
 mod spool_cli;
 mod systemd;
+mod transports;
 mod turns;

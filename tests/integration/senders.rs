@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, SOON, Setup, get, wait_until};
+use crate::harness::{Gateway, SOON, Setup, Signed, get, now, wait_until};
 
 /// Where `tests/install.sh` put Node's and Python's packages.
 fn deps() -> PathBuf {
@@ -150,4 +150,52 @@ fn what_the_python_libraries_sign_reaches_a_python_app_that_verifies_it_again() 
         ("twilio", "TWILIO_TOKEN"),
     ];
     round_trip("python", "senders/send.py", "servers/app.py", &routes);
+}
+
+/// What a route checks as Stripe and Slack sign, but for the time: what was signed two hours ago is let in, as an event
+/// is that waited for two hours. The sender still has the old secret, the app only the new one.
+fn late(language: &str, destination: &str) -> String {
+    format!(
+        r#"
+        [routes.stripe]
+        path = "/{language}/stripe"
+        secrets = [{{ env = "STRIPE_SECRET" }}, {{ value = "the old one" }}]
+        deliver_to = ["{destination}"]
+        verify = {{ algorithm = "hmac-sha256", signed = "{{timestamp}}.{{body}}", signature = {{ header = "Stripe-Signature", format = "list", keys = ["v1"] }}, timestamp = {{ key = "t", tolerance = "3h" }} }}
+        [routes.slack]
+        path = "/{language}/slack"
+        secrets = [{{ env = "SLACK_SECRET" }}, {{ value = "the old one" }}]
+        deliver_to = ["{destination}"]
+        verify = {{ algorithm = "hmac-sha256", signed = "v0:{{timestamp}}:{{body}}", signature = {{ header = "X-Slack-Signature", prefix = "v0=" }}, timestamp = {{ header = "X-Slack-Request-Timestamp", tolerance = "3h" }} }}
+        "#
+    )
+}
+
+#[test]
+fn what_is_delivered_two_hours_late_passes_the_providers_own_libraries_where_it_is_signed_again() {
+    let two_hours_ago = now() - 2 * 3600;
+    let body = "{\"id\":\"evt_late\",\"object\":\"event\",\"text\":\"Gr\u{fc}\u{df}e\"}".as_bytes();
+    for (language, app, providers) in
+        [("python", "servers/app.py", &["stripe", "slack"][..]), ("node", "servers/app.mjs", &["stripe"])]
+    {
+        for (sign, passes) in [("sign = \"provider\"", true), ("", false)] {
+            let app = Server::start(app);
+            let destination =
+                format!("[destinations.app]\nurl = \"{}\"\nretry = {{ delays = [] }}\n{sign}\n", app.url());
+            let setup = Setup::new(&format!("{}{destination}", late(language, "app")));
+            let gateway = SECRETS.iter().fold(setup, |setup, (name, value)| setup.env(name, value)).start();
+            for provider in providers {
+                let target = format!("/{language}/{provider}");
+                let signed = match *provider {
+                    "stripe" => Signed::stripe(&target, "the old one", two_hours_ago, body),
+                    _ => Signed::slack(&target, "the old one", two_hours_ago, body),
+                };
+                signed.send(&gateway).assert_accepted();
+            }
+            wait_until("the app saw every event", SOON, || app.seen().len() >= providers.len());
+            for seen in app.seen() {
+                assert_eq!(seen["verified"], passes, "{language} {sign:?}: {seen}");
+            }
+        }
+    }
 }

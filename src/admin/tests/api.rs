@@ -107,7 +107,7 @@ fn an_event_is_shown_whole_and_without_its_credentials() {
     assert_eq!((&place["status"], &place["dead_reason"]), (&json!("dead"), &json!("gone")));
     assert_eq!(
         place["attempts"],
-        json!([{"number": 1, "at": "2026-01-15T10:30:00.000Z", "took_ms": 12, "status": 410}])
+        json!([{"number": 1, "at": "2026-01-15T10:30:00.000Z", "took_ms": 12, "status": 410, "region": null}])
     );
     assert_eq!((&place["last_answer_base64"], &place["last_answer"]), (&json!("bm8g/w=="), &Value::Null));
 }

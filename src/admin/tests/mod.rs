@@ -194,6 +194,7 @@ fn app() -> DestinationHealth {
     DestinationHealth {
         name: "app".into(),
         url: "http://user:hunter2@127.0.0.1:3000".to_owned(),
+        regions: Vec::new(),
         configured: true,
         in_flight: 1,
         concurrency: 8,
@@ -255,6 +256,7 @@ impl House {
             at: NOW,
             took: Duration::from_millis(12),
             answer: Answer::Status(status),
+            region: None,
         };
         lane.settle(id, settled, attempt, Bytes::from_static(b"no \xff"));
         id

@@ -91,6 +91,7 @@ fn attempt(number: u16) -> Attempt {
         at: Millis(START.0 + u64::from(number)),
         took: Duration::from_millis(7),
         answer: Answer::Status(500),
+        region: None,
     }
 }
 

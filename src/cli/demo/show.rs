@@ -160,7 +160,7 @@ impl Stage<'_> {
         let begun = Instant::now();
         let reply = timeout(SOON, self.client.request(request, || None)).await;
         let reply =
-            reply.map_err(|_| wrong("the gateway did not answer"))?.map_err(|error| wrong(&error.0))?;
+            reply.map_err(|_| wrong("the gateway did not answer"))?.map_err(|error| wrong(&error.reason))?;
         let took = begun.elapsed();
         let text = |name: &str| {
             human::printable(reply.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default(), false)

@@ -158,7 +158,7 @@ pub async fn run(job: Arc<Job>, begun: Instant) -> Result<Tally, Failure> {
         let answer = tokio::time::timeout(TIMEOUT, exchange(&client, request)).await;
         let accepted = match answer {
             Ok(Ok(answer)) => tally.answer(answer, due.elapsed()),
-            Ok(Err(NoAnswer(reason))) => tally.none(reason),
+            Ok(Err(NoAnswer { reason, .. })) => tally.none(reason),
             Err(_) => tally.none(format!("no answer in {} s", TIMEOUT.as_secs())),
         };
         job.done.fetch_add(1, Ordering::Relaxed);

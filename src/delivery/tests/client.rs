@@ -9,9 +9,12 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::double::{Act, Double, answer, within};
-use crate::delivery::client::{BodyEnd, HttpClient, MAX_CONNECTION_AGE, NoAnswer, ReplyBody};
-use crate::delivery::connector::{Connector, Tls};
+use super::http2;
+use crate::delivery::client::{BodyEnd, HttpClient, NoAnswer, ReplyBody};
+use crate::delivery::connector::Connector;
+use crate::delivery::pool::MAX_CONNECTION_AGE;
 use crate::delivery::settings::Endpoint;
+use crate::delivery::tls::Tls;
 use crate::net::Resolver;
 
 const SECONDS: fn(u64) -> Duration = Duration::from_secs;
@@ -180,11 +183,11 @@ async fn a_refused_connection_is_a_sentence_that_names_the_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let NoAnswer(reason) =
+    let NoAnswer { reason, .. } =
         exchange(&client(&Endpoint::Http { host: "127.0.0.1".to_owned(), port }), "").await.unwrap_err();
     assert!(reason.contains(&format!("127.0.0.1:{port}")) && reason.contains("refused"), "{reason}");
     let path = std::path::PathBuf::from("/nonexistent/app.sock");
-    let NoAnswer(reason) = exchange(&client(&Endpoint::Unix { path }), "").await.unwrap_err();
+    let NoAnswer { reason, .. } = exchange(&client(&Endpoint::Unix { path }), "").await.unwrap_err();
     assert!(reason.contains("/nonexistent/app.sock"), "{reason}");
 }
 
@@ -203,7 +206,7 @@ async fn every_address_of_a_name_is_tried() {
 async fn a_metadata_address_is_never_connected_to() {
     for host in ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254"] {
         let endpoint = Endpoint::Http { host: host.to_owned(), port: 80 };
-        let NoAnswer(reason) = exchange(&client(&endpoint), "").await.unwrap_err();
+        let NoAnswer { reason, .. } = exchange(&client(&endpoint), "").await.unwrap_err();
         assert!(reason.contains("metadata"), "{reason}");
         // Nor if a resolver let it through.
         let address = std::net::SocketAddr::new(host.parse().unwrap(), 80);
@@ -234,7 +237,7 @@ async fn a_connection_that_does_not_open_in_time_is_given_up() {
     let endpoint = Endpoint::Http { host: "127.0.0.1".to_owned(), port: address.port() };
     let connector = Connector::new(&endpoint, Duration::from_millis(100), Resolver::system(), Tls::system());
     let began = Instant::now();
-    let NoAnswer(reason) = exchange(&HttpClient::new(connector, SECONDS(4), 1), "").await.unwrap_err();
+    let NoAnswer { reason, .. } = exchange(&HttpClient::new(connector, SECONDS(4), 1), "").await.unwrap_err();
     assert!(reason.starts_with("no connection within 100 ms") || reason.contains("no answer in"), "{reason}");
     assert!(began.elapsed() < SECONDS(2));
 }
@@ -309,7 +312,7 @@ fn requests_when_node_closes(endpoint: &Endpoint, hold: u64) -> usize {
 async fn tls_is_verified_against_the_given_roots_and_the_name() {
     let dir = tempfile::tempdir().unwrap();
     let certificate = self_signed(dir.path());
-    let (app, port) = tls_app(dir.path()).await;
+    let (app, port) = tls_app(dir.path(), &["http/1.1"]).await;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate).unwrap();
     let ask = |host: &str, tls: Tls| {
@@ -320,11 +323,47 @@ async fn tls_is_verified_against_the_given_roots_and_the_name() {
     };
     assert_eq!(ask("app.localhost", Tls::with_roots(roots.clone())).await.unwrap().0, 200);
     assert_eq!(app.request(0).body, b"secret");
-    let NoAnswer(reason) = ask("other.localhost", Tls::with_roots(roots)).await.unwrap_err();
+    let NoAnswer { reason, .. } = ask("other.localhost", Tls::with_roots(roots)).await.unwrap_err();
     assert!(reason.contains("TLS with other.localhost"), "{reason}");
-    let NoAnswer(reason) = ask("app.localhost", Tls::system()).await.unwrap_err();
+    let NoAnswer { reason, .. } = ask("app.localhost", Tls::system()).await.unwrap_err();
     assert!(reason.contains("TLS") || reason.contains("root certificates"), "{reason}");
     assert_eq!(app.count(), 1, "nothing is sent to whoever cannot prove its name");
+}
+
+#[tokio::test]
+async fn a_tls_server_chooses_the_protocol_and_a_failure_is_shared_by_all_who_waited_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificate = self_signed(dir.path());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    for (offered, http2) in [(&["h2", "http/1.1"][..], true), (&["http/1.1"], false), (&[], false)] {
+        let (app, port) = tls_app(dir.path(), offered).await;
+        let endpoint = Endpoint::Https { host: "app.localhost".to_owned(), port };
+        let tls = Tls::with_roots(roots.clone());
+        let client =
+            HttpClient::new(Connector::new(&endpoint, SECONDS(5), Resolver::system(), tls), SECONDS(4), 8);
+        for _ in 0..3 {
+            assert_eq!(exchange(&client, "secret").await.unwrap().0, 200, "{offered:?}");
+        }
+        // The double of HTTP/2 keeps its own book.
+        assert_eq!((app.count(), client.idle_connections()), (if http2 { 0 } else { 3 }, 1), "{offered:?}");
+    }
+    // Five who come at once try one connection, not five.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let accepted = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&accepted);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(stream);
+        }
+    });
+    let client = client(&Endpoint::Https { host: "127.0.0.1".to_owned(), port });
+    let all = futures_util::future::join_all((0..5).map(|_| exchange(&client, ""))).await;
+    assert!(all.iter().all(|one| one.as_ref().is_err_and(|error| !error.connected)), "{all:?}");
+    assert_eq!(accepted.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 
 /// A certificate for app.localhost, made by openssl as it is needed so that none in the repository expires.
@@ -346,7 +385,8 @@ fn self_signed(dir: &std::path::Path) -> rustls::pki_types::CertificateDer<'stat
     rustls::pki_types::CertificateDer::from_pem_file(dir.join("cert.pem")).unwrap()
 }
 
-async fn tls_app(dir: &std::path::Path) -> (Double, u16) {
+/// A TLS server that offers these protocols: a [`Double`], or for HTTP/2 a server of its own that answers 200.
+async fn tls_app(dir: &std::path::Path, offered: &[&str]) -> (Double, u16) {
     use rustls::pki_types::pem::PemObject;
     let certificate = rustls::pki_types::CertificateDer::from_pem_file(dir.join("cert.pem")).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::from_pem_file(dir.join("key.pem")).unwrap();
@@ -357,7 +397,7 @@ async fn tls_app(dir: &std::path::Path) -> (Double, u16) {
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -366,8 +406,11 @@ async fn tls_app(dir: &std::path::Path) -> (Double, u16) {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             if let Ok(stream) = acceptor.accept(stream).await {
-                assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-                tokio::spawn(double.clone().connection(stream));
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    tokio::spawn(http2::Server::new(|_| http2::Act::Answer(200)).connection(stream));
+                } else {
+                    tokio::spawn(double.clone().connection(stream));
+                }
             }
         }
     });

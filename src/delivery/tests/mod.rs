@@ -3,9 +3,12 @@
 mod client;
 mod destinations;
 mod double;
+mod http2;
 mod lane;
 mod outage;
 mod pace;
+mod regions;
 mod request;
+mod resign;
 mod rig;
 mod scheduler;

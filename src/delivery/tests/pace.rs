@@ -52,8 +52,8 @@ async fn fifty_thousand_retries_that_are_due_at_once_leave_at_the_lane_s_rate() 
         options.rate = Some("500/s".parse().unwrap());
         options.burst = 10;
         let settings = crate::delivery::DestinationSettings::new(options).unwrap();
-        let client = control.work.client.clone();
-        control.work = std::sync::Arc::new(crate::delivery::attempt::Work { settings, client });
+        let client = control.work.targets[0].client.clone();
+        control.work = std::sync::Arc::new(crate::delivery::attempt::Work::over(settings, &client));
     });
     rig.clock.advance(SECONDS(3601));
     let began = Instant::now();

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use super::double::{Act, Double, Seen, answer};
 use crate::clock::Millis;
 use crate::delivery::client::HttpClient;
-use crate::delivery::connector::{Connector, Tls};
+use crate::delivery::connector::Connector;
 use crate::delivery::request::Unsendable;
 use crate::delivery::settings::{
     DestinationOptions, DestinationSettings, Endpoint, HeaderValueSetting, HostRule,
 };
+use crate::delivery::tls::Tls;
 use crate::event::{Event, EventId, Proto, Turn};
 use crate::headers::Headers;
 use crate::net::Resolver;
@@ -63,7 +64,7 @@ async fn seen(event: &Event, change: impl FnOnce(&mut DestinationOptions)) -> Se
     change(&mut options);
     let settings = DestinationSettings::new(options).unwrap();
     let client = HttpClient::new(connector, Duration::ZERO, 1);
-    let request = settings.template().build(event, 3, Millis(AT.0 + 2000)).unwrap();
+    let request = settings.template(0).unwrap().build(event, 3, Millis(AT.0 + 2000), None).unwrap();
     let reply = client.request(request, || None).await.unwrap();
     reply.body(0, 0, Instant::now() + Duration::from_secs(5)).await;
     app.request(0)
@@ -306,7 +307,7 @@ async fn ids_of_the_provider_cannot_break_a_header() {
 #[test]
 fn what_http_has_no_words_for_is_unsendable_and_not_altered() {
     let settings = DestinationSettings::new(options(http("app", 80))).unwrap();
-    let build = |event: &Event| settings.template().build(event, 1, AT);
+    let build = |event: &Event| settings.template(0).unwrap().build(event, 1, AT, None);
     let mut control = event("");
     control.headers = Headers::from_pairs([("x-a", "\u{1}")]);
     assert_eq!(

@@ -77,7 +77,7 @@ impl Rig {
         buffer.set_destinations(&[(settings.name.clone(), settings.max_pending)]);
         let lane = buffer.lane("app");
         let client = HttpClient::new(connector, settings.keepalive, settings.concurrency as usize);
-        let work = Arc::new(Work { settings, client });
+        let work = Arc::new(Work::over(settings, &client));
         let (control, listener) = watch::channel(Control {
             work,
             lanes: [lane.clone()].into(),

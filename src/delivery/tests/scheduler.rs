@@ -250,8 +250,13 @@ impl World {
         self.in_flight = on;
         for (_, flight, number, id, reply) in over {
             let was_tripped = self.scheduler.gate().is_tripped();
-            let record =
-                Attempt { number, at: now.wall, took: STEP * reply.takes as u32, answer: reply.answer };
+            let record = Attempt {
+                number,
+                at: now.wall,
+                took: STEP * reply.takes as u32,
+                answer: reply.answer,
+                region: None,
+            };
             let retry_after = reply.retry_after.map(Duration::from_secs);
             let done = Done { record, hopeless: false, retry_after, excerpt: Bytes::new() };
             let judged = self.scheduler.ended(&self.options, flight, done, now);

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Parts;
 use super::ack::AckBody;
+use super::rates::{Limiter, Rates};
 use super::strangers::{Listed, Strangers};
 use crate::buffer::{Lane, To};
 use crate::clock::Millis;
@@ -15,10 +16,10 @@ use crate::ingress::client_ip::Client;
 use crate::ingress::head::Head;
 use crate::ingress::refusal::Refusal;
 use crate::ingress::settings::{
-    Action, CorridorSettings, DeliverTo, PathPattern, ProxySettings, RouteSettings, ServerSettings,
+    Action, CorridorSettings, DeliverTo, PathPattern, ProxySettings, RouteSettings, ServerSettings, Upstream,
 };
 use crate::limit::Meter;
-use crate::net::{AllowIps, IpListView};
+use crate::net::{AllowIps, Failover, IpListView};
 use crate::observe::{RouteMetrics, SecretMetrics};
 use crate::secret::Secret;
 use crate::select::Message;
@@ -30,6 +31,7 @@ pub(super) struct Route {
     pub(super) name: Arc<str>,
     pub(super) metrics: RouteMetrics,
     pub(super) kind: Kind,
+    rates: Rates,
     path: PathPattern,
     host: Option<String>,
     methods: Option<Vec<String>>,
@@ -40,7 +42,7 @@ pub(super) struct Route {
 #[derive(Debug)]
 pub(super) enum Kind {
     Deliver(Box<Corridor>),
-    Proxy(Arc<ProxySettings>),
+    Proxy(Arc<ProxySettings>, Arc<Failover>),
 }
 
 /// The corridor of a `deliver_to` route.
@@ -64,17 +66,29 @@ pub(super) struct Corridor {
 }
 
 impl Route {
-    pub(super) fn build(route: RouteSettings, server: &ServerSettings, parts: &Parts) -> Self {
-        let RouteSettings { name, path, host, methods, allow_ips, action } = route;
+    /// `old` is the route of the same name before a reload.
+    pub(super) fn build(
+        route: RouteSettings,
+        server: &ServerSettings,
+        parts: &Parts,
+        limiter: &Limiter,
+        old: Option<&Self>,
+    ) -> Self {
+        let RouteSettings { name, path, host, methods, allow_ips, rate, rate_per_ip, action } = route;
+        let rates = Rates::new(rate, rate_per_ip, limiter, old.map(|old| &old.rates));
         let kind = match action {
             Action::Deliver(settings) => {
                 Kind::Deliver(Box::new(Corridor::build(&name, *settings, server, parts)))
             }
-            Action::Proxy(settings) => Kind::Proxy(Arc::new(settings)),
+            Action::Proxy(settings) => {
+                let failover = failover(&settings, old);
+                Kind::Proxy(Arc::new(settings), failover)
+            }
         };
         Self {
             metrics: parts.metrics.route(&name),
             name,
+            rates,
             path,
             host,
             methods,
@@ -103,9 +117,18 @@ impl Route {
     }
 
     /// Why a request is refused before its body is read; `None` where it is not.
-    pub(super) fn refusal_of(&self, listed: Listed, head: &Head) -> Option<Refusal> {
+    pub(super) fn refusal_of(
+        &self,
+        listed: Listed,
+        client: &Client,
+        head: &Head,
+        limiter: &Limiter,
+    ) -> Option<Refusal> {
         if listed == Listed::No {
             return Some(Refusal::ip_not_allowed());
+        }
+        if let Some(refusal) = self.rates.refusal_of(client.ip, limiter, head.started()) {
+            return Some(refusal);
         }
         if head.has_underscored_names() && matches!(self.kind, Kind::Deliver(_)) {
             let name = head.headers().iter().map(|(name, _)| name).find(|name| name.contains(&b'_'));
@@ -120,7 +143,7 @@ impl Route {
     pub(super) fn event_methods(&self) -> String {
         let alone = match &self.kind {
             Kind::Deliver(corridor) => &corridor.settings.challenge_methods[..],
-            Kind::Proxy(_) => &[],
+            Kind::Proxy(..) => &[],
         };
         let methods = self.methods.iter().flatten().filter(|method| !alone.contains(method));
         methods.map(String::as_str).collect::<Vec<_>>().join(", ")
@@ -130,7 +153,7 @@ impl Route {
     pub(super) fn ack_word(&self) -> Option<&'static str> {
         match &self.kind {
             Kind::Deliver(corridor) => Some(corridor.settings.ack.as_str()),
-            Kind::Proxy(_) => None,
+            Kind::Proxy(..) => None,
         }
     }
 
@@ -139,7 +162,10 @@ impl Route {
         let below = if matches!(self.path, PathPattern::Prefix(_)) { "/*" } else { "" };
         let action = match &self.kind {
             Kind::Deliver(corridor) => ActionView::Deliver(corridor.view()),
-            Kind::Proxy(proxy) => ActionView::Proxy(proxy.upstream.to_string()),
+            Kind::Proxy(proxy, _) => {
+                let places: Vec<String> = proxy.upstreams.iter().map(Upstream::to_string).collect();
+                ActionView::Proxy(places.join(", "))
+            }
         };
         RouteView {
             name: Arc::clone(&self.name),
@@ -153,6 +179,14 @@ impl Route {
             }),
             action,
         }
+    }
+}
+
+/// What is known of the upstreams stays known where they stay the same.
+fn failover(settings: &ProxySettings, old: Option<&Route>) -> Arc<Failover> {
+    match old.map(|old| &old.kind) {
+        Some(Kind::Proxy(before, failover)) if before.upstreams == settings.upstreams => Arc::clone(failover),
+        _ => Arc::new(Failover::new(settings.upstreams.len())),
     }
 }
 
@@ -209,7 +243,11 @@ impl Corridor {
             deliver_to: settings.deliver_to.clone(),
             secrets: self.secrets(),
             awaits_secret_until: settings.capture.as_ref().map(|capture| capture.until),
-            secret_headers: settings.verifier.as_ref().map(Verifier::secret_headers).unwrap_or_default(),
+            secret_headers: settings
+                .verifier
+                .as_ref()
+                .map(|verifier| verifier.secret_headers())
+                .unwrap_or_default(),
         }
     }
 
@@ -270,7 +308,7 @@ pub struct AllowIpsView {
 pub enum ActionView {
     /// Checks, keeps, delivers.
     Deliver(CorridorView),
-    /// Streams through to this upstream.
+    /// Streams through to this upstream; of several the preferred one stands first.
     Proxy(String),
 }
 

@@ -3,6 +3,7 @@
 mod delivered;
 mod fanout;
 mod handshakes;
+mod rates;
 mod rejected;
 mod rig;
 mod strangers;
@@ -447,7 +448,7 @@ async fn the_secret_that_verified_is_counted_by_its_name() {
 #[tokio::test]
 async fn a_secret_on_trial_is_counted_and_lets_nobody_in() {
     let rig = Rig::new(|settings| {
-        settings.verifier = Some(Rig::other_verifier());
+        settings.verifier = Some(Rig::other_verifier().into());
         settings.secret_names = vec!["other".into()];
         settings.shadow =
             Some(ShadowSecrets { verifier: Rig::verifier(), names: vec!["old".into(), "current".into()] });

@@ -17,9 +17,9 @@ use crate::clock::Clock;
 use crate::headers::Headers;
 use crate::ingress::{
     At, Bound, Door, Fault, Front, Head, ListenAddress, Listener, Passage, Passed, Peer, Plan, ProxySettings,
-    Reply, ServerOptions, ServerSettings, Upstream,
+    Reply, ServerOptions, ServerSettings, Upstream, UpstreamTls,
 };
-use crate::net::Resolver;
+use crate::net::{Failover, Resolver};
 
 pub(super) const MAX_BODY: u64 = 100_000;
 
@@ -54,6 +54,7 @@ pub(super) struct Double {
     pub(super) waiting: AtomicI64,
     pub(super) go: Notify,
     proxy: Arc<ProxySettings>,
+    pub(super) failover: Arc<Failover>,
 }
 
 impl Double {
@@ -77,6 +78,7 @@ impl Front for Double {
         } else if ticket.starts_with("/app") {
             Plan::Proxy(Passage {
                 settings: Arc::clone(&self.proxy),
+                failover: Arc::clone(&self.failover),
                 forwarded_for: Some("192.0.2.7".to_owned()),
                 forwarded_proto: "http",
                 ticket,
@@ -140,7 +142,8 @@ pub(super) fn upstream(address: SocketAddr) -> Upstream {
 
 pub(super) fn proxy_to(upstream: Upstream) -> ProxySettings {
     ProxySettings {
-        upstream,
+        upstreams: vec![upstream],
+        tls: UpstreamTls::default(),
         keep_host: true,
         connect_timeout: Duration::from_secs(2),
         idle_timeout: Duration::from_secs(5),
@@ -163,6 +166,7 @@ pub(super) fn door_with(change: impl FnOnce(&mut ServerOptions), proxy: ProxySet
         open: AtomicI64::new(0),
         waiting: AtomicI64::new(0),
         go: Notify::new(),
+        failover: Arc::new(Failover::new(proxy.upstreams.len())),
         proxy: Arc::new(proxy),
     });
     let door = Door::new(settings, Arc::clone(&front), Resolver::system(), Clock::system());

@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use super::bed::*;
-use crate::ingress::{Fault, Upstream};
+use crate::ingress::{Fault, ProxySettings, Upstream};
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n")
@@ -455,4 +455,27 @@ async fn a_sender_that_hangs_up_ends_the_request_to_the_app() {
         seen.passed.iter().map(|passed| (passed.status, passed.broken)).collect::<Vec<_>>(),
         [(0, true)]
     );
+}
+
+#[tokio::test]
+async fn an_app_in_several_places_is_reached_at_the_first_that_is_there() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");
+    let (bed, far) = with_app_and(|proxy| {
+        proxy.keep_host = false;
+        let nowhere = Upstream::Tcp { host: "no-such-host.invalid".to_owned(), port: 1, tls: false };
+        proxy.upstreams.splice(..0, [upstream(free), nowhere]);
+    })
+    .await;
+    let mut client = bed.client().await;
+    for _ in 0..4 {
+        assert_eq!(client.ask(post("/app/x", "abc")).await.status, 200);
+        // The Host is that of the place where it went.
+        assert!(far.last_head().contains(&format!("Host: {}\r\n", far.address)), "{}", far.last_head());
+    }
+    assert_eq!(bed.front.failover.up(), [false, false, true]);
+    assert!(bed.faults().is_empty(), "no sender notices");
+    // Where none is there, the sender is told.
+    let bed =
+        door_with(|_| {}, ProxySettings { upstreams: vec![upstream(free); 2], ..proxy_to(upstream(free)) });
+    assert_eq!(bed.client().await.ask(post("/app/x", "abc")).await.status, 502);
 }

@@ -36,6 +36,7 @@ fn an_attempt() -> AttemptLine<'static> {
         result: AttemptResult::Retry,
         took: Duration::from_secs(30),
         next: Some(Millis(1_768_473_005_123)),
+        region: Some("eu-west"),
         reason: Some("no answer within 30s"),
     }
 }
@@ -70,7 +71,7 @@ fn an_attempt_as_json() {
         json!({
             "ts": "2026-01-15T10:30:00.123Z", "level": "info", "msg": "attempt",
             "id": EventId::new(Millis(7), 8).to_string(), "route": "github", "destination": "app",
-            "attempt": 2, "result": "retry", "status": "timeout", "reason": "no answer within 30s",
+            "attempt": 2, "result": "retry", "status": "timeout", "region": "eu-west", "reason": "no answer within 30s",
             "next": "2026-01-15T10:30:05.123Z", "took_us": 30_000_000,
         })
     );
@@ -78,6 +79,7 @@ fn an_attempt_as_json() {
         answer: Answer::Status(204),
         result: AttemptResult::Delivered,
         next: None,
+        region: None,
         reason: None,
         ..an_attempt()
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Registry};
 
 use super::{counter, gauge, gauge_family};
+use crate::event::Region;
 
 /// How things stand at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,8 @@ pub struct Gauges {
     pub dead_bytes: u64,
     /// Each destination's share of the buffer.
     pub destinations: Vec<DestinationGauges>,
+    /// Destination, region, and whether it is up.
+    pub regions: Vec<(Arc<str>, Region, bool)>,
 }
 
 /// One destination's share of the buffer at the moment of a scrape.
@@ -51,6 +54,7 @@ pub(super) struct Families {
     orphaned: IntGaugeVec,
     breaker: IntGaugeVec,
     paused: IntGaugeVec,
+    region_up: IntGaugeVec,
 }
 
 impl Families {
@@ -101,6 +105,12 @@ impl Families {
                 "1 while the destination is paused, by hand or by a 410.",
                 by_destination,
             )?,
+            region_up: gauge_family(
+                r,
+                "hooklatch_region_up",
+                "1 where a destination's region could be reached when it was last tried, 0 where it is passed over.",
+                &["destination", "region"],
+            )?,
         })
     }
 
@@ -118,6 +128,7 @@ impl Families {
             &self.orphaned,
             &self.breaker,
             &self.paused,
+            &self.region_up,
         ];
         families.into_iter().for_each(IntGaugeVec::reset);
         for lane in &now.destinations {
@@ -132,6 +143,9 @@ impl Families {
             ] {
                 family.with_label_values(&[&*lane.name]).set(signed(value));
             }
+        }
+        for (destination, region, up) in &now.regions {
+            self.region_up.with_label_values(&[&**destination, region.as_str()]).set(i64::from(*up));
         }
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Millis;
-use crate::event::Answer;
+use crate::event::{Answer, Region};
 use crate::observe::{AttemptResult, RequestOutcome};
 
 fn series(text: &str) -> usize {
@@ -61,6 +61,9 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
             breaker_open: true,
             paused: false,
         }],
+        regions: [("eu", false), ("us", true)]
+            .map(|(name, up)| ("app".into(), Region::new(name).unwrap(), up))
+            .to_vec(),
     });
     for line in [
         r#"hooklatch_requests_total{outcome="accepted",route="github"} 1"#,
@@ -102,6 +105,8 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
         r#"hooklatch_buffer_bytes{destination="app"} 15"#,
         r#"hooklatch_dead_events{destination="app"} 16"#,
         r#"hooklatch_oldest_pending_seconds{destination="app"} 17"#,
+        r#"hooklatch_region_up{destination="app",region="eu"} 0"#,
+        r#"hooklatch_region_up{destination="app",region="us"} 1"#,
         concat!(r#"hooklatch_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
     ] {
         has(&text, line);

@@ -7,12 +7,14 @@ mod app;
 mod cli;
 mod gateway;
 mod http;
+mod nginx;
 mod sign;
 
 pub use app::{App, Reply, Seen};
 pub use cli::{Done, hooklatch, hooklatch_clean, hooklatch_with, spawn_hooklatch};
 pub use gateway::{ADMIN_TOKEN, Gateway, Setup};
 pub use http::{Connection, Response, get, header, read_body, read_head, request, send, send_to};
+pub use nginx::{Authority, Nginx};
 pub use sign::{Signed, now};
 
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use super::DeadLetter;
 use crate::buffer::handoff::DeadReason;
 use crate::buffer::view::{MAX_ATTEMPTS_KEPT, MAX_EXCERPT};
 use crate::clock::Millis;
-use crate::event::{Answer, Attempt, Event, EventId, OrderKey, Priority, Proto, Turn};
+use crate::event::{Answer, Attempt, Event, EventId, OrderKey, Priority, Proto, Region, Turn};
 use crate::headers::Headers;
 
 /// In the order of [`read`] and [`INSERT`].
@@ -162,6 +162,8 @@ struct Told {
     at: u64,
     took_ms: u64,
     answer: ToldAnswer,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
 }
 
 /// `503`, or a word.
@@ -193,6 +195,7 @@ fn attempts_text(attempts: &[Attempt]) -> String {
                 Answer::Connect => ToldAnswer::None(NoAnswer::Connect),
                 Answer::Internal => ToldAnswer::None(NoAnswer::Internal),
             },
+            region: attempt.region.map(|region| region.as_str().to_owned()),
         })
         .collect();
     // Numbers and words always serialize.
@@ -213,6 +216,7 @@ fn attempts(text: &str) -> Result<Vec<Attempt>, String> {
             ToldAnswer::None(NoAnswer::Connect) => Answer::Connect,
             ToldAnswer::None(NoAnswer::Internal) => Answer::Internal,
         },
+        region: told.region.as_deref().and_then(Region::new),
     });
     Ok(attempts.collect())
 }

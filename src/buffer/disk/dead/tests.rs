@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::event::{Answer, OrderKey, Priority, Proto, Turn};
+use crate::event::{Answer, OrderKey, Priority, Proto, Region, Turn};
 use crate::headers::Headers;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,7 +83,8 @@ fn sized(n: u64, body: usize) -> DeadLetter {
 }
 
 fn attempt(number: u16, answer: Answer) -> Attempt {
-    Attempt { number, at: Millis(T0 + u64::from(number)), took: Duration::from_millis(12), answer }
+    let region = Region::new("eu").filter(|_| number > 1);
+    Attempt { number, at: Millis(T0 + u64::from(number)), took: Duration::from_millis(12), answer, region }
 }
 
 /// All that a letter says: `Event` is not comparable, and its headers' own bytes matter here.

@@ -42,7 +42,13 @@ fn ready_of(seq: u64, weight: u32, turn: Turn) -> Ready {
 }
 
 fn attempt(number: u16) -> Attempt {
-    Attempt { number, at: Millis(1), took: Duration::from_millis(5), answer: Answer::Status(500) }
+    Attempt {
+        number,
+        at: Millis(1),
+        took: Duration::from_millis(5),
+        answer: Answer::Status(500),
+        region: None,
+    }
 }
 
 fn at(offset: u32) -> Loc {

@@ -4,7 +4,8 @@
 //! block    seq varint | time u48 ms | steps
 //! step     what: 3 bits, attempts: 5 bits (31: `more` follows) | more varint | seq | lane varint | attempts | due (deferred)
 //! more     the number of attempts, and 64 times the number of the reason where `what` says "dead" without one of its own
-//! attempt  number varint | at | took varint ms | answer varint
+//! attempt  number varint | at | took varint ms | answer varint (from 2^17 on: 2^17 less, and a region follows)
+//! region   length u8 | name
 //! ```
 //! A `seq` counts from the last one, a time from the last time, both signed; so a delivery at the first attempt takes
 //! 7 to 10 bytes.
@@ -17,7 +18,7 @@ use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::handoff::DeadReason;
 use crate::buffer::view::MAX_ATTEMPTS_KEPT;
 use crate::clock::Millis;
-use crate::event::{Answer, Attempt};
+use crate::event::{Answer, Attempt, Region};
 
 const MORE_FOLLOWS: u8 = 31;
 /// In `more`, what comes before the reason.
@@ -94,7 +95,14 @@ fn put_step(out: &mut Vec<u8>, step: &Progress, base: &mut Base) {
         put_varint(out, u64::from(attempt.number));
         base.put_time(out, attempt.at);
         put_varint(out, whole_millis(attempt.took));
-        put_varint(out, code_of_answer(attempt.answer));
+        let answer = code_of_answer(attempt.answer);
+        match &attempt.region {
+            None => put_varint(out, answer),
+            Some(region) => {
+                put_varint(out, answer + REGION_FOLLOWS);
+                put_region(out, region);
+            }
+        }
     }
     if let What::Deferred { due, .. } = step.what {
         // The time it waits for says nothing of when the next step happened: it is no base.
@@ -118,12 +126,12 @@ fn read_step(from: &mut Reader<'_>, base: &mut Base) -> Result<Progress, Malform
     let (seq, lane) = (base.read_seq(from)?, from.number()?);
     let mut attempts = Vec::with_capacity(count);
     for _ in 0..count {
-        attempts.push(Attempt {
-            number: from.number()?,
-            at: base.read_time(from)?,
-            took: Duration::from_millis(from.varint()?),
-            answer: answer_of(from.varint()?)?,
-        });
+        let (number, at) = (from.number()?, base.read_time(from)?);
+        let (took, answer) = (Duration::from_millis(from.varint()?), from.varint()?);
+        let has_region = answer >= REGION_FOLLOWS;
+        let answer = answer_of(if has_region { answer - REGION_FOLLOWS } else { answer })?;
+        let region = if has_region { Some(read_region(from)?) } else { None };
+        attempts.push(Attempt { number, at, took, answer, region });
     }
     let what = match first & 7 {
         0 => What::Delivered,
@@ -192,6 +200,20 @@ fn answer_of(code: u64) -> Result<Answer, Malformed> {
             Answer::Status(from_200.wrapping_add(200))
         }
     })
+}
+
+/// Far above the last status.
+const REGION_FOLLOWS: u64 = 1 << 17;
+
+fn put_region(out: &mut Vec<u8>, region: &Region) {
+    let name = region.as_str().as_bytes();
+    out.push(u8::try_from(name.len()).unwrap_or_default());
+    out.extend_from_slice(name);
+}
+
+fn read_region(from: &mut Reader<'_>) -> Result<Region, Malformed> {
+    let length = usize::from(from.u8()?);
+    Region::new(from.text_of(length)?).ok_or(Malformed)
 }
 
 fn whole_millis(took: Duration) -> u64 {

@@ -244,6 +244,7 @@ pub(super) fn attempt(number: u16) -> Attempt {
         at: Millis(1_700_000_000_500),
         took: Duration::from_millis(12),
         answer: Answer::Status(503),
+        region: None,
     }
 }
 

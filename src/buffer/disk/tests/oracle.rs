@@ -474,5 +474,5 @@ impl Live for Waiting<'_> {
 pub(super) fn attempt(number: u16, at: Millis) -> Attempt {
     let answer = [Answer::Status(500), Answer::Timeout, Answer::Connect, Answer::Internal];
     let answer = answer[usize::from(number) % answer.len()];
-    Attempt { number, at, took: Duration::from_millis(u64::from(number) * 3), answer }
+    Attempt { number, at, took: Duration::from_millis(u64::from(number) * 3), answer, region: None }
 }

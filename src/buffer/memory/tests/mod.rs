@@ -96,7 +96,7 @@ fn event(body: &'static str) -> Event {
 }
 
 fn attempt(number: u16) -> Attempt {
-    Attempt { number, at: START, took: Duration::from_millis(3), answer: Answer::Status(500) }
+    Attempt { number, at: START, took: Duration::from_millis(3), answer: Answer::Status(500), region: None }
 }
 
 const DEAD: Settled = Settled::Dead(DeadReason::AttemptsExhausted);

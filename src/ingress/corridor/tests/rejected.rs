@@ -48,7 +48,7 @@ async fn after_a_fix_a_request_is_let_in_once_through_dedupe() {
     let rig = Rig::new(|_| {});
     let wrong = |settings: &mut crate::ingress::CorridorSettings| {
         let other = Rig::other_verifier();
-        settings.verifier = Some(other);
+        settings.verifier = Some(other.into());
     };
     rig.apply(wrong);
     let refused = rig.send(&Sent::event("e1")).await;
@@ -94,7 +94,7 @@ async fn a_stale_request_is_let_in_only_where_that_is_said() {
 #[tokio::test]
 async fn a_release_that_finds_no_room_keeps_the_request() {
     let rig = Rig::with_room_for(1, |_| {});
-    rig.apply(|settings| settings.verifier = Some(Rig::other_verifier()));
+    rig.apply(|settings| settings.verifier = Some(Rig::other_verifier().into()));
     for id in ["e1", "e2"] {
         rig.send(&Sent::event(id)).await;
     }

@@ -19,6 +19,7 @@ use crate::ingress::parse::{Limits, parse};
 use crate::ingress::{
     Action, CorridorSettings, DedupeRule, Evidence, Front, Head, PathPattern, Peer, Plan, Priorities,
     ProxySettings, Reply, RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
+    UpstreamTls,
 };
 use crate::net::{AllowIps, IpSet};
 use crate::observe::{EventLog, Metrics};
@@ -137,7 +138,7 @@ pub(super) fn challenges(specs: &[HandshakeSpec]) -> Challenges {
 fn corridor() -> CorridorSettings {
     let selector = |word| Selector::parse(word).unwrap();
     CorridorSettings {
-        verifier: Some(verifier(&[("old", "another secret"), ("current", "the secret")])),
+        verifier: Some(Arc::new(verifier(&[("old", "another secret"), ("current", "the secret")]))),
         shadow: None,
         evidence: Some(Evidence {
             scheme: scheme(),
@@ -178,13 +179,16 @@ fn hook(corridor: CorridorSettings) -> RouteSettings {
         host: None,
         methods: Some(vec!["POST".to_owned()]),
         allow_ips: None,
+        rate: None,
+        rate_per_ip: None,
         action: Action::Deliver(Box::new(corridor)),
     }
 }
 
 pub(super) fn proxy(name: &str, path: PathPattern) -> RouteSettings {
     let settings = ProxySettings {
-        upstream: Upstream::Tcp { host: "127.0.0.1".to_owned(), port: 9, tls: false },
+        upstreams: vec![Upstream::Tcp { host: "127.0.0.1".to_owned(), port: 9, tls: false }],
+        tls: UpstreamTls::default(),
         keep_host: true,
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(300),
@@ -197,6 +201,8 @@ pub(super) fn proxy(name: &str, path: PathPattern) -> RouteSettings {
         host: None,
         methods: None,
         allow_ips: None,
+        rate: None,
+        rate_per_ip: None,
         action: Action::Proxy(settings),
     }
 }
@@ -270,6 +276,12 @@ impl Rig {
         let mut settings = corridor();
         change(&mut settings);
         self.ingress.apply(self.ingress.server(), vec![hook(settings)]).unwrap();
+    }
+
+    pub(super) fn apply_routes(&self, change: impl FnOnce(&mut Vec<RouteSettings>)) {
+        let mut routes = vec![hook(corridor())];
+        change(&mut routes);
+        self.ingress.apply(self.ingress.server(), routes).unwrap();
     }
 
     /// Head, peer and body as the lower half hands them over.
@@ -347,8 +359,13 @@ impl Rig {
     }
 
     fn settle(&self, lane: &str, delivery: &Delivery, settled: Settled) {
-        let attempt =
-            Attempt { number: 1, at: self.clock.now(), took: Duration::ZERO, answer: Answer::Status(500) };
+        let attempt = Attempt {
+            number: 1,
+            at: self.clock.now(),
+            took: Duration::ZERO,
+            answer: Answer::Status(500),
+            region: None,
+        };
         self.buffer.lane(lane).settle(delivery.event.id, settled, attempt, Bytes::new());
     }
 

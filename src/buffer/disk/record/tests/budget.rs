@@ -41,7 +41,13 @@ fn event(number: u64, client: &str, body_len: usize) -> Event {
 
 fn delivered(number: u64) -> Progress {
     let at = Millis(NOW + 400 + number * 3);
-    let attempt = Attempt { number: 1, at, took: Duration::from_millis(180), answer: Answer::Status(200) };
+    let attempt = Attempt {
+        number: 1,
+        at,
+        took: Duration::from_millis(180),
+        answer: Answer::Status(200),
+        region: None,
+    };
     Progress { seq: 40_000_000 + number * 5 % 64, lane: 3, what: What::Delivered, attempts: vec![attempt] }
 }
 

@@ -8,7 +8,7 @@ use super::samples;
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::disk::record::*;
 use crate::buffer::view::MAX_ATTEMPTS_KEPT;
-use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, OrderKey, Priority, Proto, Turn};
+use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, OrderKey, Priority, Proto, Region, Turn};
 use crate::headers::Headers;
 
 fn encoded(event: &Event, source: u32, key: Option<DedupeKey>, alias: bool) -> Bytes {
@@ -146,7 +146,7 @@ fn bytes_that_say_more_than_there_is_are_refused() {
 
 fn attempt(number: u16) -> Attempt {
     let took = Duration::from_micros(12_600);
-    Attempt { number, at: Millis(1_768_473_000_123), took, answer: Answer::Status(204) }
+    Attempt { number, at: Millis(1_768_473_000_123), took, answer: Answer::Status(204), region: None }
 }
 
 #[test]
@@ -167,6 +167,25 @@ fn progress_stands_on_disks_as_it_always_stood() {
     assert_eq!(read[0].attempts[0].took, Duration::from_millis(13), "rounded");
     read[0].attempts[0].took = attempt(1).took;
     assert_eq!(read, steps);
+}
+
+#[test]
+fn an_attempt_with_a_region_says_so_behind_its_answer() {
+    let region = Region::new("eu");
+    let attempts = vec![Attempt { region, ..attempt(1) }, Attempt { answer: Answer::Connect, ..attempt(2) }];
+    let step = Progress { seq: 300, lane: 2, what: What::Delivered, attempts };
+    let mut block = Vec::new();
+    encode_progress(&mut block, std::slice::from_ref(&step));
+    // 2^17 + 3 + 4 for a 204, then the name.
+    let expected = "ac02bb7834c19b01".to_owned() + "10000201000d878008" + "026575" + "02000d01";
+    assert_eq!(hex::encode(&block), expected);
+    let read = decode_progress(&block).unwrap();
+    assert_eq!(read[0].attempts.iter().map(|read| read.region).collect::<Vec<_>>(), [region, None]);
+    // A name of no length, one that is too long, and one that is none.
+    for name in ["00".to_owned(), format!("18{}", "61".repeat(24)), "022061".to_owned()] {
+        let block = hex::decode(expected.replace("026575", &name)).unwrap();
+        assert_eq!(decode_progress(&block), Err(Malformed), "{name}");
+    }
 }
 
 #[test]

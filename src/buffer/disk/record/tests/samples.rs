@@ -10,7 +10,7 @@ use super::super::*;
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::disk::source::Source;
 use crate::buffer::handoff::DeadReason;
-use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, OrderKey, Priority, Proto, Turn};
+use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, OrderKey, Priority, Proto, Region, Turn};
 use crate::headers::Headers;
 
 pub fn sealed(kind: Kind, payload: &[u8], nonce: u32, seq: u32, commit: u32) -> Vec<u8> {
@@ -137,12 +137,9 @@ pub fn steps() -> impl Strategy<Value = Vec<Progress>> {
         any::<u16>().prop_map(Answer::Status),
     ];
     let took = prop_oneof![0u64..60_000, any::<u64>()].prop_map(Duration::from_millis);
-    let attempt = (any::<u16>(), time, took, answer).prop_map(|(number, at, took, answer)| Attempt {
-        number,
-        at,
-        took,
-        answer,
-    });
+    let region = proptest::option::of("[a-zA-Z0-9_-]{1,23}").prop_map(|name| Region::new(&name?));
+    let attempt = (any::<u16>(), time, took, answer, region)
+        .prop_map(|(number, at, took, answer, region)| Attempt { number, at, took, answer, region });
     let attempts = proptest::collection::vec(attempt, 0..=32);
     let seq = prop_oneof![1_000_000u64..1_000_100, any::<u64>()];
     let step = (seq, any::<u32>(), what, attempts).prop_map(|(seq, lane, what, attempts)| Progress {

@@ -23,7 +23,7 @@ use crate::net::{AllowIps, Failover, IpListView};
 use crate::observe::{RouteMetrics, SecretMetrics};
 use crate::secret::Secret;
 use crate::select::Message;
-use crate::verify::{Pin, Verifier};
+use crate::verify::Pin;
 
 /// One route.
 #[derive(Debug)]

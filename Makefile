@@ -78,6 +78,10 @@ scale: deps-build ## starts, memory and refills beside a backlog of 10 GiB and 1
 	@$(CARGO) build --release --locked --example scale
 	@target/release/examples/scale target/scale
 
+.PHONY: timing
+timing: deps-build ## whether the time of a refusal tells how much of a signature was right
+	@$(CARGO) run --release --locked --example timing
+
 .PHONY: install
 install: build ## the binary to /usr/local/bin, the units to /etc/systemd/system, a configuration where there is none
 	$(SUDO) install -m 0755 $(BIN) /usr/local/bin/hooklatch

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::Value;
 
 use hooklatch::clock::Millis;
@@ -116,4 +118,53 @@ fn samples_are_signed_verified_and_found_by_the_files_own_selectors() {
     assert!(signed >= 200, "{signed}");
     // A secret in every element of a list, an item of the signature's own header: only a request has them.
     assert!(unsignable.len() <= 4, "{unsignable:?}");
+}
+
+#[test]
+fn no_bytes_make_a_shipped_definition_panic_or_accept() {
+    let value = prop_oneof![
+        3 => "[ -~]{0,80}",
+        1 => "([a-z0-9]{1,4}=[A-Za-z0-9+/=_.-]{0,64},? ?){0,20}",
+        1 => "[0-9a-f]{64}",
+        1 => "[A-Za-z0-9_-]{8,40}\\.[A-Za-z0-9_-]{8,40}\\.[A-Za-z0-9_-]{8,40}",
+    ];
+    let body = prop_oneof![
+        1 => prop::collection::vec(any::<u8>(), 0..200),
+        1 => "\\{\"[a-z_]{1,12}\":(\"[a-z0-9]{0,40}\"|[0-9]{1,13}|\\[\\{\\}\\])\\}".prop_map(String::into_bytes),
+        1 => "([a-z_]{1,9}=[A-Za-z0-9%+]{0,40}&?){0,8}".prop_map(String::into_bytes),
+    ];
+    let request =
+        (prop::collection::vec(value, 6), body, "([a-zA-Z0-9_]{1,12}=[A-Za-z0-9%+/=]{0,40}&?){0,4}");
+    for provider in providers() {
+        let name = &provider.name;
+        let vectors = listed(name, "vectors");
+        let valid = vectors.iter().find(|vector| vector["valid"] == true).unwrap();
+        let secret = NamedSecret { name: "1".into(), secret: Secret::new(valid["secret"].as_str().unwrap()) };
+        let verifier = Verifier::new(Arc::clone(&provider.scheme), &[secret]).unwrap();
+        // Every header that the valid request has, and those where a signature is looked for.
+        let mut names: Vec<String> = provider.scheme.signature_headers();
+        names.extend(valid["headers"].as_object().unwrap().keys().map(|name| name.to_ascii_lowercase()));
+        names.sort_unstable();
+        names.dedup();
+        let mut runner = TestRunner::new(ProptestConfig {
+            cases: 64,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        });
+        let outcome = runner.run(&request, |(values, body, query)| {
+            let headers = Headers::from_pairs(names.iter().zip(values.iter().cycle()));
+            let url = format!("https://example.com/hook?{query}");
+            let message = Message {
+                method: "POST",
+                path: "/hook",
+                query: Some(&query),
+                url: &url,
+                headers: &headers,
+                body: &body,
+            };
+            prop_assert!(verifier.verify_untimed(&message).is_err(), "it verifies");
+            Ok(())
+        });
+        outcome.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
 }

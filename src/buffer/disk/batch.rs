@@ -15,6 +15,9 @@ use crate::event::{DedupeKey, Event, EventId};
 /// A block of progress ends when it is about so large: small enough for every segment, and for a damaged one to hurt few.
 const BLOCK: usize = 8 * 1024;
 
+/// So many bytes of a written batch are kept for the next one at most.
+const REUSED: usize = 1 << 20;
+
 /// What one commit writes.
 #[derive(Debug, Default)]
 pub(in crate::buffer) struct Batch {
@@ -113,6 +116,15 @@ impl Batch {
         to
     }
 
+    /// Leaves nothing but memory.
+    fn clear(&mut self) {
+        self.records.clear();
+        self.marks.clear();
+        self.notes.clear();
+        self.ids.clear();
+        self.events = 0;
+    }
+
     fn mark(&mut self, start: usize, kind: Kind, content: Content) {
         record::finish(&mut self.records, start, kind);
         self.marks.push(Mark { at: start..self.records.len(), content });
@@ -125,11 +137,14 @@ pub(super) struct Open {
     batch: Batch,
     /// While steps are carried: the places that were noted since that began.
     watched: Option<HashSet<(u64, u32)>>,
+    /// An empty one with the memory of a batch that was written: at tens of megabytes a second, new memory for each costs
+    /// more than the events' bytes.
+    next: Batch,
 }
 
 impl Open {
     pub fn new(next_seq: u64, now: Millis) -> Self {
-        Self { batch: Batch { next_seq, now, ..Batch::default() }, watched: None }
+        Self { batch: Batch { next_seq, now, ..Batch::default() }, watched: None, next: Batch::default() }
     }
 
     pub fn append(&mut self, event: &Event, source: u32, key: Option<DedupeKey>, alias: bool) -> (u64, u32) {
@@ -158,7 +173,16 @@ impl Open {
 
     pub fn take(&mut self) -> Batch {
         let (next_seq, now) = (self.batch.next_seq, self.batch.now);
-        std::mem::replace(&mut self.batch, Batch { next_seq, now, ..Batch::default() })
+        let next = Batch { next_seq, now, ..std::mem::take(&mut self.next) };
+        std::mem::replace(&mut self.batch, next)
+    }
+
+    /// Takes the memory of a batch that stands written, unless it is much.
+    pub fn reuse(&mut self, mut written: Batch) {
+        written.clear();
+        if written.records.capacity() <= REUSED {
+            self.next = written;
+        }
     }
 
     /// Puts what could not be written to the front, in its order.

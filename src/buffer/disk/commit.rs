@@ -170,6 +170,8 @@ impl<D: Device> Spool<D> {
         if writer.active.as_ref().is_some_and(|active| active.dirty) {
             writer.unsynced.append(&mut again);
             writer.unsynced.push(batch);
+        } else {
+            self.open.lock().reuse(batch);
         }
         if done.bytes > 0 {
             self.health.recovered();
@@ -360,10 +362,12 @@ impl<D: Device> Spool<D> {
             // empty segment.
             return Err(CommitError::Io(error));
         }
+        let segment = Segment::fresh(header, file, false);
         if let Some(left) = writer.active.take() {
+            segment.expect(left.events);
             writer.left.push((left.segment, first_seq));
         }
-        let segment = Arc::new(Segment::fresh(header, file, false));
+        let segment = Arc::new(segment);
         self.segments.write().insert(number, Arc::clone(&segment));
         writer.active = Some(Active::new(segment, record::HEADER as u32, 0));
         Ok(())

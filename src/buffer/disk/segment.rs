@@ -229,6 +229,13 @@ impl<D: Device> Segment<D> {
         }
     }
 
+    /// It will hold about as many `events` as the one before it: a table that grows is copied again and again.
+    pub fn expect(&self, events: u32) {
+        if let Form::Open(rows) = &mut self.state.write().form {
+            rows.rows.reserve_exact(events as usize + events as usize / 16);
+        }
+    }
+
     /// What it shows from `end` on stands elsewhere, and is not shown here any more.
     pub fn cut(&self, end: u32) {
         let mut state = self.state.write();

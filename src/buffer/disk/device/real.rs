@@ -188,11 +188,14 @@ impl DeviceFile for RealFile {
         while at < len {
             let piece = zeros.get(..(len - at).min(PIECE as u64) as usize).unwrap_or_default();
             let began = Instant::now();
-            self.write_past_the_cache(piece, at)?;
+            let passed = self.write_past_the_cache(piece, at)?;
             at += piece.len() as u64;
             if !hurried() {
-                // Left to the disk, all of it would be in its queue at once, and every commit behind it.
-                self.file.sync_data()?;
+                // Left in the kernel's cache, all of it would come into the disk's queue at once, and every commit behind
+                // it. What passed the cache is on the disk's side already.
+                if !passed {
+                    self.file.sync_data()?;
+                }
                 std::thread::sleep((began.elapsed() * PAUSES).min(LONGEST_PAUSE));
             }
         }
@@ -206,8 +209,8 @@ impl DeviceFile for RealFile {
 
 impl RealFile {
     /// Nobody reads a new file's zeros: in the kernel's cache they would take the place, and the processor's time, of what
-    /// is read. Where the file system cannot do without, they go there.
-    fn write_past_the_cache(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+    /// is read. Where the file system cannot do without, they go there; whether they passed it.
+    fn write_past_the_cache(&self, bytes: &[u8], at: u64) -> io::Result<bool> {
         let cached = rustix::fs::fcntl_getfl(&self.file)?;
         if bytes.len().is_multiple_of(ALIGNED)
             && rustix::fs::fcntl_setfl(&self.file, cached | OFlags::DIRECT).is_ok()
@@ -216,10 +219,10 @@ impl RealFile {
             rustix::fs::fcntl_setfl(&self.file, cached)?;
             match written {
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {}
-                written => return written,
+                written => return written.map(|()| true),
             }
         }
-        self.file.write_all_at(bytes, at)
+        self.file.write_all_at(bytes, at).map(|()| false)
     }
 }
 

@@ -148,16 +148,15 @@ pub(in crate::buffer) fn class_of(code: u8) -> Option<Priority> {
 /// as we write addresses.
 fn put_client(out: &mut Vec<u8>, client: &str) {
     match client.parse::<IpAddr>() {
-        Ok(address) if address.to_string() == client => match address {
-            IpAddr::V4(v4) => {
-                out.push(0);
-                out.extend_from_slice(&v4.octets());
-            }
-            IpAddr::V6(v6) => {
-                out.push(1);
-                out.extend_from_slice(&v6.octets());
-            }
-        },
+        // There is one way to write it: no blanks, no leading zeros, four numbers.
+        Ok(IpAddr::V4(v4)) => {
+            out.push(0);
+            out.extend_from_slice(&v4.octets());
+        }
+        Ok(IpAddr::V6(v6)) if v6.to_string() == client => {
+            out.push(1);
+            out.extend_from_slice(&v6.octets());
+        }
         _ => {
             put_varint(out, client.len() as u64 + 2);
             out.extend_from_slice(client.as_bytes());

@@ -48,6 +48,7 @@ pub fn event() -> impl Strategy<Value = (Event, Extras)> {
         any::<[u16; 8]>().prop_map(|ip| IpAddr::from(ip).to_string()),
         Just("::ffff:1.2.3.4".to_owned()),
         Just("2001:DB8:0::1".to_owned()),
+        "[0-9]{1,3}(\\.[0-9]{1,3}){3}",
         ".{0,30}",
     ];
     let method = prop_oneof![Just("POST".to_owned()), "[A-Z]{0,9}"];

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 
+use super::queue::Queue;
 use super::seqs::Seqs;
 use crate::event::{ByClass, OrderKey, Priority};
 
@@ -34,7 +35,7 @@ struct Key {
     /// The event of each class that is next.
     next: ByClass<Option<u64>>,
     /// Those behind it. Some may have left since.
-    behind: ByClass<Option<Box<Seqs>>>,
+    behind: ByClass<Option<Box<Queue>>>,
 }
 
 /// The keys of one lane.
@@ -158,9 +159,21 @@ impl Keys {
         self.aside.iter_mut().any(|(_, aside)| aside.remove(seq))
     }
 
+    /// Of those behind `seq`, which is next of its key, about the `most` first of its class: some may have left since.
+    pub fn behind(&self, seq: u64, most: usize) -> impl Iterator<Item = u64> + '_ {
+        let holder = self.holders.get(&seq);
+        let queue = holder.and_then(|(key, class)| self.keys.get(key)?.behind.get(*class).as_deref());
+        queue.into_iter().flat_map(Queue::iter).take(most)
+    }
+
     /// Whether it is on its way or next.
     pub fn holds(&self, seq: u64) -> bool {
         self.holders.contains_key(&seq)
+    }
+
+    /// Whether an event of this key is on its way, next, or behind one that is.
+    pub fn knows(&self, key: OrderKey) -> bool {
+        self.keys.contains_key(&key)
     }
 
     /// Whether it stepped aside.
@@ -284,6 +297,24 @@ mod tests {
         assert_eq!(keys.enter(key(1 << 40), Normal, 1 << 40), Entry::Next);
         assert_eq!(keys.enter(key(1 << 42), Normal, 1 << 42), Entry::Full);
         assert!(keys.tell_refused(), "and again when it is so again");
+    }
+
+    #[test]
+    fn what_steps_aside_takes_a_few_bytes_however_many_keys_are_busy() {
+        const EVENTS: u64 = 500_000;
+        for count in [1, 100, MAX_KEYS as u64 - 1] {
+            let mut keys = Keys::default();
+            // As after years: numbers are large.
+            for n in 0..EVENTS {
+                keys.enter(key(n % count + 1), Normal, (1 << 40) + n);
+            }
+            assert_eq!(keys.aside(), EVENTS - count);
+            let queues = keys.keys.values().filter_map(|key| key.behind.get(Normal).as_ref());
+            let queues: usize = queues.map(|queue| queue.heap()).sum();
+            let aside = keys.aside.get(Normal).serialized_size();
+            // Half of a queue's room may be empty.
+            assert!((queues + aside) as u64 <= 5 * EVENTS, "{count} keys: {queues} and {aside} bytes");
+        }
     }
 
     #[test]

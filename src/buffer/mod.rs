@@ -10,6 +10,7 @@ mod handoff;
 pub mod inspect;
 mod keys;
 mod memory;
+mod queue;
 mod quota;
 mod seqs;
 mod settings;
@@ -35,7 +36,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Millis};
-use crate::event::{Ack, Attempt, Claim, ClaimKeeper, DedupeKey, Event, EventId, Outcome};
+use crate::event::{
+    Ack, Attempt, Claim, ClaimKeeper, DedupeKey, Event, EventId, OrderKey, Outcome, Priority,
+};
 use crate::observe::Metrics;
 
 /// The buffer, in the form the user chose.
@@ -352,6 +355,24 @@ impl Lane {
         }
     }
 
+    /// The highest class of which something may be taken now, passed deliveries aside.
+    #[must_use]
+    pub fn next_class(&self) -> Option<Priority> {
+        match self {
+            Self::Disk(lane) => lane.next_class(),
+            Self::Memory(lane) => lane.next_class(),
+        }
+    }
+
+    /// Whether an event of this order key may be pending here: one is, or there is one with a key that was not looked at yet.
+    #[must_use]
+    pub fn may_hold(&self, key: OrderKey) -> bool {
+        match self {
+            Self::Disk(lane) => lane.may_hold(key),
+            Self::Memory(lane) => lane.may_hold(key),
+        }
+    }
+
     /// When the earliest deferred delivery is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Millis> {
@@ -361,7 +382,7 @@ impl Lane {
         }
     }
 
-    /// All that wait here for their next attempt are due by `now`. On disk that is forgotten by a restart.
+    /// All that wait here for their next attempt are due by `now`, also after a restart.
     pub fn hasten(&self, now: Millis) {
         match self {
             Self::Disk(lane) => lane.hasten(now),
@@ -408,6 +429,14 @@ impl Lane {
         match self {
             Self::Disk(lane) => lane.put_back(id),
             Self::Memory(lane) => lane.put_back(id),
+        }
+    }
+
+    /// Tells whoever waits here that there may be something to take.
+    pub fn wake(&self) {
+        match self {
+            Self::Disk(lane) => lane.wake(),
+            Self::Memory(lane) => lane.wake(),
         }
     }
 

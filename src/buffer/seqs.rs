@@ -48,13 +48,6 @@ impl Seqs {
         self.bits.min()
     }
 
-    /// The smallest of them; it is taken out.
-    pub fn pop_first(&mut self) -> Option<u64> {
-        let first = self.first()?;
-        self.remove(first);
-        Some(first)
-    }
-
     /// The `most` smallest of them, ascending.
     pub fn first_few(&self, most: usize) -> Vec<u64> {
         self.bits.iter().take(most).collect()

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::progress::What;
+use crate::clock::Millis;
 use crate::event::{Attempt, DedupeKey, Event};
 
 /// Of all bodies and headers together; the files are closed to everybody else, as the spool is.
@@ -48,6 +49,8 @@ pub(super) struct SpilledPlace {
     /// [`What::Requeued`] where its first attempt is still to come.
     pub(super) what: What,
     pub(super) attempts: Vec<Attempt>,
+    /// When it was replayed, where it was and pends.
+    pub(super) since: Option<Millis>,
 }
 
 /// What was written.

@@ -21,7 +21,7 @@ use super::lane::DiskLane;
 use super::lanes::{Lanes, Ready};
 use super::mortician::Job;
 use super::ports::{CommitFailed, Committed, Room, SharedNames, SpoolOptions};
-use super::progress::{Loc, Progress};
+use super::progress::{Loc, Progress, What};
 use super::retries::RetryRoom;
 use super::source::Source;
 use super::spool::Spool;
@@ -68,8 +68,6 @@ pub(super) struct State {
     /// Retries whose `Deferred` is not written yet: due, attempts made, whether they are dying.
     pub(super) deferring: std::collections::HashMap<(u64, u32), (Millis, u16, bool)>,
     pub(super) dying: usize,
-    /// When what was replayed at a lane and is pending there was: its age counts from then. A restart forgets it.
-    pub(super) renewed: std::collections::HashMap<(EventId, u32), Millis>,
     /// While a spill is taken up: where each `Deferred` of it stands.
     pub(super) taking_up: Option<Vec<(u64, u32, Loc)>>,
     pub(super) next_express: u64,
@@ -109,7 +107,8 @@ impl DiskBuffer {
         let dead = DeadLetters::open(&dead_file(&settings.path), dead_options)?;
         let now = clock.now();
         let spool = {
-            let mut rebuild = recovered::Rebuilding::new(&mut lanes, &names, &*ids);
+            let hastened = dead.hastened().map_err(|error| error.to_string())?;
+            let mut rebuild = recovered::Rebuilding::new(&mut lanes, &names, &*ids, hastened);
             let spool = Spool::open(device, spool_options(settings), Arc::clone(&names), now, &mut rebuild)
                 .map_err(|error| format!("{}/spool: {error}", settings.path.display()))?;
             rebuild.finish(&spool, &dead)?;
@@ -131,7 +130,6 @@ impl DiskBuffer {
                 excerpts: Excerpts::default(),
                 deferring: std::collections::HashMap::new(),
                 dying: 0,
-                renewed: std::collections::HashMap::new(),
                 taking_up: None,
                 next_express: EXPRESS_SEQS + now.0,
                 closed: false,
@@ -329,8 +327,8 @@ impl State {
 }
 
 impl Shared {
-    /// Puts `event` into the open batch for the lanes `to`, but for those that are optional and have no room; `replayed`
-    /// is its own id where it has one already.
+    /// Puts `event` into the open batch for the lanes `to`, but for those that are optional and have no room. One that is
+    /// `replayed` has an id of its own already, and is as young as its replay.
     pub(super) fn append(
         &self,
         mut event: Event,
@@ -366,8 +364,13 @@ impl Shared {
         event.id = id;
         let reserved = state.lanes.reserve(weight, &lanes.lanes);
         state.lanes.announce(seq);
+        let replayed_at = replayed.map(|_| self.clock.now());
+        for lane in replayed_at.iter().flat_map(|_| lanes.lanes.iter()) {
+            let (what, attempts) = (What::Requeued, Vec::new());
+            self.spool.note(Progress { seq, lane: *lane, what, attempts, since: replayed_at });
+        }
         let ready = Ready { seq, id, event: Arc::new(event), source: source.0, weight, attempts: Vec::new() };
-        state.desk.kept.push(Kept { ready, reserved, claim, key, waiter });
+        state.desk.kept.push(Kept { ready, reserved, claim, key, waiter, replayed_at });
         let wake = state.desk.kept.len() == state.desk.wake_at;
         drop(state);
         if wake {
@@ -458,8 +461,11 @@ impl Shared {
         {
             let mut state = self.state.lock();
             let state = &mut *state;
-            for Kept { ready, reserved, claim, waiter, .. } in kept {
+            for Kept { ready, reserved, claim, waiter, replayed_at, .. } in kept {
                 let id = ready.id;
+                if let Some(at) = replayed_at {
+                    state.lanes.renew_all(&reserved, ready.seq, at);
+                }
                 state.lanes.admit(reserved, ready);
                 answers.push((id, claim, waiter));
             }

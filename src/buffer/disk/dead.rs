@@ -13,6 +13,7 @@
 mod delete;
 mod error;
 mod file;
+mod hastened;
 mod insert;
 mod ledger;
 mod query;

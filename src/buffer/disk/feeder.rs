@@ -71,11 +71,15 @@ fn feed(shared: &Arc<Shared>, lane: u32) -> bool {
     };
     let mut found = Found::default();
     let sifted = sift(shared, lane, &wanted, &mut found);
-    let Wanted { class, fresh, max_bytes, retries, max_retry_bytes, .. } = wanted;
+    let Wanted { class, fresh, followers, max_bytes, retries, max_retry_bytes, .. } = wanted;
     let fresh = sifted.unwrap_or(fresh);
     let most = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(PER_TURN);
     for (seq, read) in shared.spool.read_many(&fresh, most) {
         found.sort(seq, read, Vec::new());
+    }
+    let mut prefetched = Found::default();
+    for (seq, read) in shared.spool.read_many(&followers, PER_TURN / 4) {
+        prefetched.sort(seq, read, Vec::new());
     }
     let mut waited = Vec::new();
     let mut bytes = 0;
@@ -108,6 +112,8 @@ fn feed(shared: &Arc<Shared>, lane: u32) -> bool {
         for lost in lost {
             lose(shared, &mut state, &lost, lane);
         }
+        // What could not be read of these is met again in its turn.
+        state.lanes.prefetched(lane, class, prefetched.ready);
         state.lanes.bring(lane, class, ready, waited);
         state.lanes.wants_refill(lane, now)
     };
@@ -172,7 +178,10 @@ fn lose(shared: &Shared, state: &mut State, lost: &Lost, lane: u32) {
         if state.lanes.has_freed(lane) {
             shared.look(lane);
         }
-        shared.note(state, Progress { seq: lost.seq, lane, what: What::Lost, attempts: Vec::new() });
+        shared.note(
+            state,
+            Progress { seq: lost.seq, lane, what: What::Lost, attempts: Vec::new(), since: None },
+        );
     }
     tracing::error!(
         event = lost.seq,

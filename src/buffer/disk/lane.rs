@@ -13,7 +13,7 @@ use super::progress::{Progress, What};
 use crate::buffer::express::LaneSignal;
 use crate::buffer::handoff::{DeadReason, Delivery, Settled};
 use crate::clock::Millis;
-use crate::event::{Attempt, EventId};
+use crate::event::{Attempt, EventId, OrderKey, Priority};
 
 /// One destination's queue on disk.
 #[derive(Clone)]
@@ -43,26 +43,13 @@ impl DiskLane {
         let now = self.shared.clock.now();
         let (taken, look) = {
             let mut state = self.shared.state.lock();
-            let mut taken = state.lanes.take(self.number, max, now);
-            self.tell_since(&state, &mut taken);
+            let taken = state.lanes.take(self.number, max, now);
             (taken, state.lanes.wants_refill(self.number, now))
         };
         if look {
             self.shared.look(self.number);
         }
         taken
-    }
-
-    /// The age of what was replayed counts from then.
-    fn tell_since(&self, state: &State, taken: &mut [Delivery]) {
-        if state.renewed.is_empty() {
-            return;
-        }
-        for delivery in taken {
-            if let Some(since) = state.renewed.get(&(delivery.event.id, self.number)) {
-                delivery.since = *since;
-            }
-        }
     }
 
     pub(in crate::buffer) fn take_express(&self) -> Option<Delivery> {
@@ -75,8 +62,31 @@ impl DiskLane {
     }
 
     pub(in crate::buffer) fn hasten(&self, now: Millis) {
-        self.shared.state.lock().lanes.hasten(self.number, now);
+        {
+            let mut state = self.shared.state.lock();
+            state.lanes.hasten(self.number, now);
+            let being_written = state.deferring.iter_mut().filter(|((_, lane), _)| *lane == self.number);
+            being_written.for_each(|(_, (due, ..))| *due = now.min(*due));
+        }
+        self.shared.bury(Job::Hastened(Arc::clone(&self.signal.name), now));
         self.shared.look(self.number);
+    }
+
+    pub(in crate::buffer) fn next_class(&self) -> Option<Priority> {
+        let now = self.shared.clock.now();
+        let (class, look) = {
+            let state = self.shared.state.lock();
+            (state.lanes.next_class(self.number, now), state.lanes.wants_refill(self.number, now))
+        };
+        // What is due and on the disk is seen here once it was brought.
+        if look {
+            self.shared.look(self.number);
+        }
+        class
+    }
+
+    pub(in crate::buffer) fn may_hold(&self, key: OrderKey) -> bool {
+        self.shared.state.lock().lanes.may_hold(self.number, key)
     }
 
     pub(in crate::buffer) fn next_due(&self) -> Option<Millis> {
@@ -101,10 +111,9 @@ impl DiskLane {
         };
         ready.record(attempt);
         state.excerpts.remove(ready.seq, self.number);
-        state.renewed.remove(&(id, self.number));
         let emptied = state.lanes.depth(self.number).0 == 0;
         let freed = state.lanes.has_freed(self.number);
-        self.shared.note(&state, self.progress(ready, What::Delivered));
+        self.shared.note(&state, self.progress(ready, What::Delivered, None));
         drop(state);
         if freed {
             self.shared.look(self.number);
@@ -132,7 +141,6 @@ impl DiskLane {
         state.dying += 1;
         state.excerpts.remove(ready.seq, self.number);
         let freed = state.lanes.has_freed(self.number);
-        state.renewed.remove(&(id, self.number));
         drop(state);
         if freed {
             self.shared.look(self.number);
@@ -168,11 +176,12 @@ impl DiskLane {
         state.excerpts.put(ready.seq, self.number, excerpt);
         let made = ready.attempts.last().map_or(0, |attempt| attempt.number);
         state.deferring.insert((ready.seq, self.number), (due, made, dying.is_some()));
-        self.shared.note(&state, self.progress(ready, What::Deferred { due, dying }));
+        let since = state.lanes.renewed(ready.seq, self.number);
+        self.shared.note(&state, self.progress(ready, What::Deferred { due, dying }, since));
     }
 
-    fn progress(&self, ready: Ready, what: What) -> Progress {
-        Progress { seq: ready.seq, lane: self.number, what, attempts: ready.attempts }
+    fn progress(&self, ready: Ready, what: What, since: Option<Millis>) -> Progress {
+        Progress { seq: ready.seq, lane: self.number, what, attempts: ready.attempts, since }
     }
 
     pub(in crate::buffer) fn put_back(&self, id: EventId) {
@@ -185,6 +194,10 @@ impl DiskLane {
     fn complain(&self, what: &str, id: EventId) {
         let destination = &*self.signal.name;
         tracing::error!(%id, destination, "an event was {what} that is not in flight; ignored");
+    }
+
+    pub(in crate::buffer) fn wake(&self) {
+        self.signal.added();
     }
 
     pub(in crate::buffer) async fn changed(&self) {

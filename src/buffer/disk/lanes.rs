@@ -4,7 +4,8 @@
 //! ```text
 //!            ┌─(no room, or others before it)─► backlog ──wanted──► being read ──bring──┐
 //! reserve ► admit ──────────────────────────────────────────────► window ◄──────────────┘
-//!            └─(behind one of its key)─► aside ─(freed)─► next ─wanted─┘│ ▲
+//!            └─(behind one of its key)─► aside ─(freed)─► next ─wanted─┘│ ▲    (or at once, where it was read with the one
+//!                                                                       │ │     before it)
 //!                                                                   take  put_back
 //!                                                                   ▼ │
 //!   waiting ──wanted (due)──► being read ──bring──► ready ──take──► in flight ──settle──► gone
@@ -106,6 +107,8 @@ pub(in crate::buffer) struct Wanted {
     pub class: Priority,
     /// Fresh events, ascending.
     pub fresh: Vec<u64>,
+    /// Those that follow these in the order of their keys, ascending: to be read as well, for [`Lanes::prefetched`].
+    pub followers: Vec<u64>,
     /// Instead of these: the start of the backlog, ascending, of which the order keys are to be told to [`Lanes::sift`].
     /// That must come, too.
     pub sift: Vec<u64>,

@@ -192,10 +192,7 @@ impl Shared {
             let attempts = last.map(|step| step.attempts.clone()).unwrap_or_default();
             let state = self.state.lock();
             if state.lanes.is_pending(seq, *lane) {
-                let due = match last.map(|step| step.what) {
-                    Some(What::Deferred { due, .. }) => Some(due),
-                    _ => None,
-                };
+                let due = last.and_then(|step| state.lanes.due(*lane, step));
                 let excerpt = state.excerpts.get(seq, *lane);
                 destinations.push(DestinationView { name, status: Status::Pending, attempts, due, excerpt });
                 continue;

@@ -27,14 +27,15 @@
 //!   spool/0000000123.ids     an index whose segment has gone, kept for its event ids until `dedupe.ttl`
 //!   spool/spare-7.log        a segment to be: as large as all others, its blocks written once
 //!   spool/quarantine/        what was damaged, byte for byte, for a human
-//!   dead.sqlite              the dead letters
+//!   dead.sqlite              the dead letters, and when an operator last made due what waited
 //! ```
 //! Integers are little-endian. A *sequence number* (u64, dense, given when an event is appended) is the only reference
 //! held in memory. hooklatch's own id of an event is its time and that number, so an id is looked up without an index.
 //!
 //! ```text
-//! segment    header at 0 and, the same again, at 512; records from 1024 on. Version 2: events may have a class and an order
-//!            key; of version 1 all are normal ones without a key
+//! segment    header at 0 and, the same again, at 512; records from 1024 on. Version 3: a step
+//!            may tell when its place was replayed; from 2 on events may have a class and an order key, of version 1 all are
+//!            normal ones without a key
 //! header     magic "hlspool\0" | version u16 | features u16 | number u32 | nonce u32 | first seq u64 | opened u64 ms
 //!            | crc32c u32
 //! record     len u32 (of the payload) | crc32c u32 | seq u32 | kind u8 | commit u24 | payload

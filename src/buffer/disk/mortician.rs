@@ -13,6 +13,7 @@ use super::lanes::Ready;
 use super::ports::Read;
 use super::progress::{Progress, What};
 use crate::buffer::handoff::{DeadReason, KeepError};
+use crate::clock::Millis;
 use crate::event::EventId;
 
 /// Letters in one transaction.
@@ -24,6 +25,8 @@ pub(super) enum Job {
     Bury(Box<Burial>),
     /// Bring this one back, at one destination or at all where it is dead; how many that were.
     Requeue(EventId, Option<Arc<str>>, Option<SyncSender<Result<usize, KeepError>>>),
+    /// Remember that somebody made due what waited at this destination, at this moment.
+    Hastened(Arc<str>, Millis),
     /// End.
     Stop,
 }
@@ -56,6 +59,12 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
                 }
                 if let Some(done) = done {
                     let _ = done.send(result);
+                }
+            }
+            Job::Hastened(destination, at) => {
+                if let Err(error) = shared.dead.hasten(&destination, at) {
+                    shared.metrics.storage_failed();
+                    tracing::error!(%error, destination = &*destination, "what waits is due, but a restart will not know it");
                 }
             }
             Job::Bury(first) => {
@@ -99,6 +108,7 @@ fn bury(shared: &Shared, burials: Vec<Burial>) {
     for (burial, inserted) in burials.into_iter().zip(inserted) {
         let Burial { ready, lane, reason, .. } = burial;
         state.dying = state.dying.saturating_sub(1);
+        let since = state.lanes.renewed(ready.seq, lane);
         let what = match inserted {
             Inserted::Stands => {
                 let lanes = shared.lanes_of(ready.source);
@@ -113,7 +123,7 @@ fn bury(shared: &Shared, burials: Vec<Burial>) {
                 What::Deferred { due, dying: Some(reason) }
             }
         };
-        shared.note(&state, Progress { seq: ready.seq, lane, what, attempts: ready.attempts });
+        shared.note(&state, Progress { seq: ready.seq, lane, what, attempts: ready.attempts, since });
     }
     drop(state);
     shared.open.ended.notify_waiters();
@@ -141,8 +151,6 @@ fn requeue(shared: &Arc<Shared>, id: EventId, only: Option<&str>) -> Result<usiz
         if !shared.pend_again(id, lane)? {
             let (waiter, stands) = oneshot::channel();
             let event = (*letter.event).clone();
-            // Before a lane can have it. Should the disk refuse it, it is dead as before, and this is forgotten with it.
-            shared.state.lock().renewed.insert((id, lane), shared.clock.now());
             shared.append(event, std::iter::once((lane, false)), None, Some(waiter), Some(id))?;
             stands.blocking_recv().unwrap_or(Err(KeepError::Storage))?;
         } else if !shared.flush() {
@@ -182,9 +190,10 @@ impl Shared {
             if holders.stay() {
                 let room = state.lanes.check_requeue(seq, &[lane], weight, &lanes.lanes);
                 room.map_err(|full| self.full(full))?;
-                state.renewed.insert((id, lane), self.clock.now());
-                state.lanes.requeue(seq, lane, (weight, turn), &lanes.lanes);
-                self.note(&state, Progress { seq, lane, what: What::Requeued, attempts: Vec::new() });
+                let now = self.clock.now();
+                state.lanes.requeue(seq, lane, (weight, turn), &lanes.lanes, now);
+                let (what, attempts) = (What::Requeued, Vec::new());
+                self.note(&state, Progress { seq, lane, what, attempts, since: Some(now) });
                 return Ok(true);
             }
             // Its segment is about to go; what still waits in it stands elsewhere then.

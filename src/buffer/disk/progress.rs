@@ -25,6 +25,15 @@ pub(in crate::buffer) struct Progress {
     /// Every attempt of the present budget, oldest first, at most `MAX_ATTEMPTS_KEPT` of them, the newest: so the last
     /// step alone tells the whole story.
     pub attempts: Vec<Attempt>,
+    /// Of a place that pends, when its present budget began, where that is not when the event came: it was replayed then.
+    pub since: Option<Millis>,
+}
+
+impl Progress {
+    /// When the last attempt had ended.
+    pub fn last_ended(&self) -> Option<Millis> {
+        self.attempts.last().map(|last| last.at.plus(last.took))
+    }
 }
 
 /// What happened.

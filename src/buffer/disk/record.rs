@@ -30,8 +30,9 @@ use crate::clock::Millis;
 pub(in crate::buffer) const HEADER: usize = 1024;
 /// The frame in front of every record's payload.
 pub(in crate::buffer) const RECORD_HEADER: usize = 16;
-/// The format that this code writes, and the newest that it reads. In 1 no event has a turn.
-pub(in crate::buffer) const VERSION: u16 = 2;
+/// The format that this code writes, and the newest that it reads. In 1 no event has a turn; up to 2 no step tells since when
+/// a budget runs.
+pub(in crate::buffer) const VERSION: u16 = 3;
 
 /// A segment's header stands twice: what damages one leaves the other.
 const SECOND_COPY: usize = 512;

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use roaring::RoaringTreemap;
 
@@ -14,8 +15,9 @@ use super::ports::{Read, Rebuild, SharedNames};
 use super::progress::{Loc, Progress, What};
 use super::source::Source;
 use super::spool::Spool;
+use crate::buffer::handoff::DeadReason;
 use crate::clock::Millis;
-use crate::event::{ClaimKeeper, DedupeKey, EventId};
+use crate::event::{Answer, Attempt, ClaimKeeper, DedupeKey, EventId};
 
 /// Takes down what recovery tells.
 pub(super) struct Rebuilding<'a> {
@@ -24,18 +26,53 @@ pub(super) struct Rebuilding<'a> {
     ids: &'a dyn ClaimKeeper,
     /// By lane: what is delivered, dead or lost there.
     settled: HashMap<u32, RoaringTreemap>,
-    /// The last step of a retry, with its last attempt alone, and where it stands.
-    waiting: HashMap<(u64, u32), (Loc, Progress)>,
+    /// The last step of each retry.
+    waiting: HashMap<(u64, u32), Waiting>,
     /// Places whose last step says that they pend again.
     requeued: HashSet<(u64, u32)>,
+    /// When those of both were replayed that were.
+    replayed: HashMap<(u64, u32), Millis>,
     /// Dead letters that were appended anew, by their own id, where they still pend.
     aliases: HashSet<(EventId, u32)>,
     /// The last source that was asked for: neighbours mostly have the same.
     source: Option<(u32, Arc<Source>)>,
 }
 
+/// What matters of a step, in 32 bytes: there may be millions, before any event is known.
+struct Waiting {
+    at: Loc,
+    due: Millis,
+    /// When the last attempt had ended.
+    ended: Millis,
+    /// Its number; 0: none was made.
+    made: u16,
+    dying: Option<DeadReason>,
+}
+
+const _: () = assert!(size_of::<Waiting>() == 32);
+
+impl Waiting {
+    /// The step, with as much of its last attempt as it knows.
+    fn step(&self, (seq, lane): (u64, u32), since: Option<Millis>) -> Progress {
+        let (number, at, took, answer) = (self.made, self.ended, Duration::ZERO, Answer::Internal);
+        let last = (self.made > 0).then_some(Attempt { number, at, took, answer, region: None });
+        let what = What::Deferred { due: self.due, dying: self.dying };
+        Progress { seq, lane, what, attempts: last.into_iter().collect(), since }
+    }
+}
+
 impl<'a> Rebuilding<'a> {
-    pub(super) fn new(lanes: &'a mut Lanes, names: &'a SharedNames, ids: &'a dyn ClaimKeeper) -> Self {
+    /// `hastened`: at which destinations somebody made due what waited, and when.
+    pub(super) fn new(
+        lanes: &'a mut Lanes,
+        names: &'a SharedNames,
+        ids: &'a dyn ClaimKeeper,
+        hastened: Vec<(Arc<str>, Millis)>,
+    ) -> Self {
+        for (destination, at) in hastened {
+            let lane = names.write().lane(&destination);
+            lanes.restore_hastened(lane, at);
+        }
         Self {
             lanes,
             names,
@@ -43,6 +80,7 @@ impl<'a> Rebuilding<'a> {
             settled: HashMap::new(),
             waiting: HashMap::new(),
             requeued: HashSet::new(),
+            replayed: HashMap::new(),
             aliases: HashSet::new(),
             source: None,
         }
@@ -84,7 +122,7 @@ impl<'a> Rebuilding<'a> {
             {
                 lanes.restored_dead(id.seq(), lane, weight, &source.lanes);
                 let what = What::Dead(reason);
-                spool.note(Progress { seq: id.seq(), lane, what, attempts: Vec::new() });
+                spool.note(Progress { seq: id.seq(), lane, what, attempts: Vec::new(), since: None });
             }
             lanes.restored_letter(id.seq(), lane);
         })
@@ -97,10 +135,15 @@ impl<'a> Rebuilding<'a> {
 }
 
 impl Rebuild for Rebuilding<'_> {
-    fn progress(&mut self, at: Loc, mut progress: Progress) {
+    fn progress(&mut self, at: Loc, progress: Progress) {
         let place = (progress.seq, progress.lane);
         self.waiting.remove(&place);
         self.requeued.remove(&place);
+        match progress.since {
+            Some(since) => drop(self.replayed.insert(place, since)),
+            None if self.replayed.is_empty() => {}
+            None => drop(self.replayed.remove(&place)),
+        }
         let settled = self.settled.entry(progress.lane).or_default();
         match progress.what {
             What::Delivered | What::Dead(_) | What::Lost => {
@@ -110,12 +153,12 @@ impl Rebuild for Rebuilding<'_> {
                 settled.remove(progress.seq);
                 self.requeued.insert(place);
             }
-            What::Deferred { .. } => {
+            What::Deferred { due, dying } => {
                 // It may be all that is left of one that was put on its way again.
                 settled.remove(progress.seq);
-                progress.attempts.drain(..progress.attempts.len().saturating_sub(1));
-                progress.attempts.shrink_to_fit();
-                self.waiting.insert(place, (at, progress));
+                let made = progress.attempts.last().map_or(0, |last| last.number);
+                let ended = progress.last_ended().unwrap_or_default();
+                self.waiting.insert(place, Waiting { at, due, ended, made, dying });
             }
         }
     }
@@ -138,8 +181,13 @@ impl Rebuild for Rebuilding<'_> {
             if let Some(id) = alias {
                 self.aliases.insert((id, lane));
             }
-            if let Some((at, progress)) = self.waiting.remove(&(seq, lane)) {
-                self.lanes.restore_progress(&source.lanes, (weight, turn), at, &progress);
+            let since = self.replayed.remove(&(seq, lane));
+            if let Some(since) = since {
+                self.lanes.renew(seq, lane, since);
+            }
+            if let Some(waiting) = self.waiting.remove(&(seq, lane)) {
+                let step = waiting.step((seq, lane), since);
+                self.lanes.restore_progress(&source.lanes, (weight, turn), waiting.at, &step);
             }
         }
     }

@@ -95,8 +95,9 @@ impl Shared {
         let (seq, weight) = self.spool.append(&spilled.event, number, spilled.key, true);
         let mut waiting = Vec::new();
         for (place, lane) in places.into_iter().zip(numbers) {
-            if let What::Deferred { .. } = place.what {
-                let progress = Progress { seq, lane, what: place.what, attempts: place.attempts };
+            let SpilledPlace { what, attempts, since, .. } = place;
+            if matches!(what, What::Deferred { .. }) || since.is_some() {
+                let progress = Progress { seq, lane, what, attempts, since };
                 self.spool.note(progress.clone());
                 waiting.push(progress);
             }

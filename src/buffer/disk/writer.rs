@@ -20,6 +20,7 @@ use super::lanes::{Ready, Reserved};
 use super::load::Load;
 use super::ports::CommitFailed;
 use crate::buffer::handoff::KeepError;
+use crate::clock::Millis;
 use crate::event::{Claim, DedupeKey, EventId};
 
 /// How long what was written for nobody's sake may wait for its sync.
@@ -36,6 +37,8 @@ pub(super) struct Kept {
     pub(super) key: Option<DedupeKey>,
     /// Whoever waits for the sync; without one the sender has its 2xx already (`ack = "memory"`).
     pub(super) waiter: Option<oneshot::Sender<Result<EventId, KeepError>>>,
+    /// When it was replayed, if it is a dead letter that left the spool long ago.
+    pub(super) replayed_at: Option<Millis>,
 }
 
 /// What the writer is asked for; under the buffer's lock.

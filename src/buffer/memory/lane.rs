@@ -189,13 +189,27 @@ impl LaneState {
         heads.chain(self.started.first()).copied().chain(self.keys.first_aside()).min()
     }
 
-    /// All that wait for their next attempt are due by `now`.
-    pub(super) fn hasten(&mut self, now: Millis) {
+    /// All that wait for their next attempt are due by `now`: who they are.
+    pub(super) fn hasten(&mut self, now: Millis) -> Vec<u64> {
+        let mut hastened = Vec::new();
         for class in Priority::ALL {
             let queues = self.queues.get_mut(class);
             let waiting = std::mem::take(&mut queues.deferred).into_iter();
             queues.deferred = waiting.map(|Reverse((due, seq))| Reverse((due.min(now), seq))).collect();
+            hastened.extend(queues.deferred.iter().map(|Reverse((_, seq))| *seq));
         }
+        hastened
+    }
+
+    /// The highest class of which something may be taken by `now`.
+    pub(super) fn next_class(&self, now: Millis) -> Option<Priority> {
+        Priority::ALL.into_iter().find(|class| self.queues.get(*class).waits(now))
+    }
+
+    /// Whether an event of this key may be pending here. What was not looked at yet stands in the queues of fresh ones.
+    pub(super) fn may_hold(&self, key: OrderKey) -> bool {
+        let unread = || self.queues.iter().any(|(_, queues)| !queues.fresh.is_empty());
+        self.keys.knows(key) || (self.keyed && unread())
     }
 
     pub(super) fn next_due(&self) -> Option<Millis> {

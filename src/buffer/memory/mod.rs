@@ -34,7 +34,7 @@ use super::quota::{Amount, Charge};
 use super::settings::BufferSettings;
 use super::view::{BufferStats, EventFilter, EventView};
 use crate::clock::{Clock, Millis};
-use crate::event::{Attempt, Claim, Event, EventId, Outcome};
+use crate::event::{Attempt, Claim, Event, EventId, OrderKey, Outcome, Priority};
 use crate::observe::Metrics;
 use lane::LaneState;
 use listing::{PER_CALL, PER_LOCK, PER_PAGE};
@@ -230,9 +230,17 @@ impl MemoryLane {
     }
 
     pub(super) fn hasten(&self, now: Millis) {
-        if let Some(lane) = self.buffer.state.lock().lanes.get_mut(self.number as usize) {
-            lane.hasten(now);
-        }
+        self.buffer.state.lock().hasten(self.number, now);
+    }
+
+    pub(super) fn next_class(&self) -> Option<Priority> {
+        let now = self.buffer.clock.now();
+        self.buffer.state.lock().lanes.get(self.number as usize)?.next_class(now)
+    }
+
+    pub(super) fn may_hold(&self, key: OrderKey) -> bool {
+        let state = self.buffer.state.lock();
+        state.lanes.get(self.number as usize).is_some_and(|lane| lane.may_hold(key))
     }
 
     pub(super) fn next_due(&self) -> Option<Millis> {
@@ -274,6 +282,10 @@ impl MemoryLane {
             let destination = &*self.signal.name;
             tracing::error!(%id, destination, "an event was {what} that is not in flight; ignored");
         }
+    }
+
+    pub(super) fn wake(&self) {
+        self.signal.added();
     }
 
     pub(super) async fn changed(&self) {

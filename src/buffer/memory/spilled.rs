@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::disk::progress::What;
 use super::super::quota::{Charge, Holding};
 use super::super::spill::{self, SpillReport, Spilled, SpilledPlace, TakenSpill};
+use super::super::view::Status;
 use super::MemoryBuffer;
 use super::dead::Told;
 use super::listing::PER_LOCK;
@@ -82,7 +83,8 @@ impl State {
             At::Fresh | At::InFlight => What::Deferred { due: now, dying: None },
         };
         let destination = Arc::clone(&self.lanes.get(place.lane as usize)?.signal.name);
-        Some(SpilledPlace { destination, what, attempts: place.attempts.clone() })
+        let since = place.since.filter(|_| place.status() == Status::Pending);
+        Some(SpilledPlace { destination, what, attempts: place.attempts.clone(), since })
     }
 
     /// Takes an event in that was accepted before: there is room for it even where there is none, and then for nothing
@@ -127,7 +129,7 @@ impl State {
             return;
         }
         let mut place = Place::fresh(number, Charge::None);
-        place.attempts = from.attempts;
+        (place.attempts, place.since) = (from.attempts, from.since);
         let (turn, seq, size) = (stored.event.turn, stored.event.id.seq(), stored.holding.size);
         if from.what == What::Delivered {
             place.state = At::Delivered;

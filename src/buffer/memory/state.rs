@@ -249,6 +249,19 @@ impl State {
         Ok(())
     }
 
+    /// All that wait at a lane for their next attempt are due by `now`.
+    pub(super) fn hasten(&mut self, number: u32, now: Millis) {
+        let Some(lane) = self.lanes.get_mut(number as usize) else { return };
+        for seq in lane.hasten(now) {
+            let places = self.events.get_mut(&seq).into_iter().flat_map(|stored| &mut stored.places);
+            for place in places.filter(|place| place.lane == number) {
+                if let At::Deferred { due } = &mut place.state {
+                    *due = now.min(*due);
+                }
+            }
+        }
+    }
+
     /// Puts a delivery that was not attempted back to the front of its lane.
     pub(super) fn put_back(&mut self, number: u32, id: EventId) -> Result<(), NotInFlight> {
         let (stored, at) = in_flight(&mut self.events, number, id)?;

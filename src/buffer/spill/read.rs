@@ -167,6 +167,7 @@ fn apply(current: &mut Current, steps: Vec<Progress>) {
         if let Some(place) = at.and_then(|at| spilled.places.get_mut(at)) {
             place.what = step.what;
             place.attempts = step.attempts;
+            place.since = step.since;
         }
     }
 }
@@ -220,6 +221,7 @@ impl ReadNames {
             destination: Arc::clone(destination),
             what: What::Requeued,
             attempts: Vec::new(),
+            since: None,
         };
         let places = source.destinations.iter().map(fresh).collect();
         Ok((Spilled { event: Arc::new(event), key: head.key, places }, Arc::clone(source)))

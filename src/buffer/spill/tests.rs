@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 
-use super::super::disk::record::{HEADER, RECORD_HEADER};
+use super::super::disk::record::{HEADER, RECORD_HEADER, VERSION};
 use super::super::{
     Buffer, BufferOptions, BufferSettings, DeadReason, EventFilter, KeepError, Lane, Settled,
 };
@@ -207,6 +207,35 @@ fn attempts_of_what_was_on_its_way_count() {
 }
 
 #[test]
+fn what_was_replayed_or_made_due_is_so_after_a_restart() {
+    let state = tempfile::tempdir().unwrap();
+    let old = Process::at(START);
+    let ids: Vec<_> = (0..3).map(|n| old.keep(event(&n.to_string()), &["app"], None).unwrap()).collect();
+    let app = old.buffer.lane("app");
+    start(&app, 3);
+    let later = |now: Millis| now.plus(Duration::from_secs(3600));
+    ids[..2].iter().for_each(|id| app.bury(*id, DeadReason::TooOld));
+    app.defer(ids[2], attempt(1), START.plus(Duration::from_secs(7 * 86_400)), Bytes::new());
+    old.clock.advance(Duration::from_secs(86_400));
+    let replayed_at = old.clock.now();
+    ids[..2].iter().for_each(|id| assert!(old.buffer.requeue_dead(*id)));
+    assert_eq!(app.take(1)[0].event.id, ids[0]);
+    app.defer(ids[0], attempt(1), later(replayed_at), Bytes::new());
+    app.hasten(replayed_at);
+    let due = |process: &Process, id| process.buffer.find(id).unwrap().destinations[0].due;
+    assert_eq!((due(&old, ids[0]), due(&old, ids[2])), (Some(replayed_at), Some(replayed_at)));
+    old.buffer.spill(state.path()).unwrap();
+
+    let new = Process::at(replayed_at.plus(Duration::from_secs(60)));
+    new.take_up(state.path());
+    let mut taken = new.buffer.lane("app").take(9);
+    taken.sort_by_key(|delivery| delivery.event.id);
+    let told: Vec<_> =
+        taken.iter().map(|delivery| (delivery.event.id, delivery.attempt, delivery.since)).collect();
+    assert_eq!(told, [(ids[0], 2, replayed_at), (ids[1], 1, replayed_at), (ids[2], 2, Millis(START.0 - 3))]);
+}
+
+#[test]
 fn a_stop_with_nothing_left_leaves_nothing() {
     let state = tempfile::tempdir().unwrap();
     let old = Process::at(START);
@@ -353,13 +382,14 @@ fn a_header_has_a_second_copy_and_without_both_nothing_is_believed() {
 fn a_newer_format_is_refused_and_left_alone() {
     let (state, path, mut bytes) = spilled();
     for copy in [0, 512] {
-        bytes[copy + 8] = 3;
+        bytes[copy + 8] = VERSION as u8 + 1;
         let crc = crc32c::crc32c(&bytes[copy..copy + 36]);
         bytes[copy + 36..copy + 40].copy_from_slice(&crc.to_le_bytes());
     }
     std::fs::write(&path, &bytes).unwrap();
     let new = Process::at(START);
     let error = new.buffer.take_spill(state.path(), &*new.ids).unwrap_err();
-    assert!(error.contains("newer hooklatch (format 3)") && error.contains("spill"), "{error}");
+    let newer = format!("newer hooklatch (format {})", VERSION + 1);
+    assert!(error.contains(&newer) && error.contains("spill"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }

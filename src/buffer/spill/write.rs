@@ -12,7 +12,7 @@ use super::super::disk::record::{
     seal,
 };
 use super::super::disk::source::{Names, Source};
-use super::{FILE_MODE, FOLDER_MODE, SpillReport, Spilled, folder_of, sync_folder};
+use super::{FILE_MODE, FOLDER_MODE, SpillReport, Spilled, SpilledPlace, folder_of, sync_folder};
 use crate::clock::Millis;
 
 /// A file that is being written. Dropped before [`Self::finish`], it is removed.
@@ -89,13 +89,15 @@ impl Writer {
         self.record(out, Kind::Event, |out| encode_event(out, &spilled.event, source, spilled.key, true));
         let steps = spilled.places.iter().zip(&numbers);
         // What never began is told by the absence of a step.
-        let began = steps.filter(|(place, _)| place.what != What::Requeued || !place.attempts.is_empty());
+        let untold = |place: &SpilledPlace| place.attempts.is_empty() && place.since.is_none();
+        let began = steps.filter(|(place, _)| place.what != What::Requeued || !untold(place));
         let steps: Vec<Progress> = began
             .map(|(place, lane)| Progress {
                 seq: spilled.event.id.seq(),
                 lane: *lane,
                 what: place.what,
                 attempts: place.attempts.clone(),
+                since: place.since,
             })
             .collect();
         if !steps.is_empty() {

@@ -10,14 +10,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::damaged;
 
-/// The version of the table below. A newer one is refused, an older one brought up to it.
-pub(super) const VERSION: i64 = 2;
+/// The version of the tables below. A newer one is refused, an older one brought up to it.
+pub(super) const VERSION: i64 = 3;
 /// "hldl", so that another program's file is not taken for ours.
 const APPLICATION: i64 = 0x686c_646c;
 /// The size of a page, SQLite's own default.
 pub(super) const PAGE: u64 = 4096;
 /// The pages of a file without letters.
-const EMPTY_PAGES: u64 = 9;
+const EMPTY_PAGES: u64 = 10;
 /// Up to this size the whole file is checked at the start (about 0.1 s). A larger one is checked as far as it is read:
 /// the counts at the start read two indexes, and what is damaged elsewhere says so when it is met.
 const CHECKED_WHOLE: u64 = 64 << 20;
@@ -62,6 +62,10 @@ const SCHEMA: &str = "
     CREATE INDEX dead_by_type        ON dead_letters (event_type, id);
     CREATE INDEX dead_by_death       ON dead_letters (died_at);
 ";
+
+/// Of format 3 on. Not about letters: see `hastened`.
+const HASTENED: &str =
+    "CREATE TABLE hastened (destination TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;";
 
 /// Opens the file, made where there is none, with mode 0600.
 pub(super) fn open(path: &Path) -> Result<Connection, String> {
@@ -127,10 +131,12 @@ fn bring_up(connection: &mut Connection) -> rusqlite::Result<()> {
         return Ok(());
     }
     let all = connection.transaction()?;
-    all.execute_batch(&format!(
-        "ALTER TABLE dead_letters ADD COLUMN priority TEXT; ALTER TABLE dead_letters ADD COLUMN order_key INTEGER;
-         PRAGMA user_version = {VERSION};"
-    ))?;
+    if version < 2 {
+        all.execute_batch(
+            "ALTER TABLE dead_letters ADD COLUMN priority TEXT; ALTER TABLE dead_letters ADD COLUMN order_key INTEGER;",
+        )?;
+    }
+    all.execute_batch(&format!("{HASTENED} PRAGMA user_version = {VERSION};"))?;
     all.commit()
 }
 
@@ -161,6 +167,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     // All of it or nothing: a crash half-way leaves an empty file.
     let all = connection.transaction()?;
     all.execute_batch(SCHEMA)?;
+    all.execute_batch(HASTENED)?;
     all.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"))?;
     all.commit()
 }

@@ -38,6 +38,11 @@ impl Lanes {
         }
     }
 
+    /// The event is one that was replayed at this moment, at every destination that room is reserved for.
+    pub fn renew_all(&mut self, reserved: &Reserved, seq: u64, at: Millis) {
+        reserved.charges.iter().for_each(|(lane, _)| self.renew(seq, *lane, at));
+    }
+
     /// Lets a committed event in, in the order of commits: into each lane's window where nothing is before it and it
     /// fits, else into the backlog. Wakes the lanes.
     pub fn admit(&mut self, reserved: Reserved, ready: Ready) {
@@ -91,9 +96,16 @@ impl Lanes {
         self.quota.check(&holding, again)
     }
 
-    /// Lets `seq` pend again at `lane`, where it was settled or dead and was checked: it is charged anew. `false` where
-    /// it is pending there. Wakes the lane.
-    pub fn requeue(&mut self, seq: u64, lane: u32, (weight, turn): (u32, Turn), lanes_of: &[u32]) -> bool {
+    /// Lets `seq` pend again at `lane`, where it was settled or dead and was checked: it is charged anew, and as young as
+    /// `now`. `false` where it is pending there. Wakes the lane.
+    pub fn requeue(
+        &mut self,
+        seq: u64,
+        lane: u32,
+        (weight, turn): (u32, Turn),
+        lanes_of: &[u32],
+        now: Millis,
+    ) -> bool {
         if self.pends(seq, lane) {
             return false;
         }
@@ -103,6 +115,7 @@ impl Lanes {
         if charge == Charge::Shared {
             at.shared.insert(seq);
         }
+        at.renewed.insert(seq, now);
         self.pend(seq, lane, weight, turn);
         true
     }
@@ -184,7 +197,7 @@ impl Track {
     }
 
     /// Whether events that came before are not in the window yet, and were not looked at.
-    fn is_unread(&self) -> bool {
+    pub(super) fn is_unread(&self) -> bool {
         !self.backlog.is_empty() || self.reading > 0 || self.sifting
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::super::progress::Loc;
+use super::super::progress::{Loc, Progress};
 use super::super::retries::{Retries, RetryRoom};
 use super::Ready;
 use crate::buffer::express::{ExpressQueue, LaneSignal};
@@ -76,6 +76,9 @@ pub(super) struct Track {
     /// How many of `near` are being read: fresh ones, and retries.
     pub reading: usize,
     pub reading_retries: usize,
+    /// Of those aside, what was read with one before them.
+    pub prefetched: BTreeMap<u64, Ready>,
+    pub prefetched_bytes: u64,
     /// Bytes of what is in memory and not in flight: fresh (window, ahead and returned), and retries.
     pub fresh_bytes: u64,
     pub due_bytes: u64,
@@ -99,12 +102,21 @@ impl Track {
             due: BTreeSet::new(),
             reading: 0,
             reading_retries: 0,
+            prefetched: BTreeMap::new(),
+            prefetched_bytes: 0,
             fresh_bytes: 0,
             due_bytes: 0,
             keyed: false,
             sifting: false,
             lines: Lines::default(),
         }
+    }
+
+    /// Takes out what was read before its turn.
+    pub fn take_prefetched(&mut self, seq: u64) -> Option<Ready> {
+        let ready = self.prefetched.remove(&seq)?;
+        self.prefetched_bytes -= ready.in_memory();
+        Some(ready)
     }
 
     /// How many events wait in memory in their turn.
@@ -136,6 +148,10 @@ pub(super) struct Lane {
     /// What is in the dead letters, and still in the spool.
     pub dead: Seqs,
     pub in_flight: HashMap<EventId, u64>,
+    /// When those pending ones were replayed that were: their age counts from then.
+    pub renewed: HashMap<u64, Millis>,
+    /// When somebody last made due what waited.
+    pub hastened: Option<Millis>,
     pub express: ExpressQueue,
     /// Bytes of all that is pending.
     pub pending_bytes: u64,
@@ -153,6 +169,8 @@ impl Lane {
             shared: Seqs::default(),
             dead: Seqs::default(),
             in_flight: HashMap::new(),
+            renewed: HashMap::new(),
+            hastened: None,
             express,
             pending_bytes: 0,
             recovering: false,
@@ -201,26 +219,43 @@ impl Lane {
         Some((seq, near))
     }
 
-    /// It lets go of its order key: who is the next one by that is to be read.
+    /// It lets go of its order key: who is the next one by that is to be read, if it was not already.
     pub fn free_key(&mut self, seq: u64) {
         for (class, next) in self.keys.end(seq) {
-            self.tracks.get_mut(class).next.insert(next);
+            let track = self.tracks.get_mut(class);
+            match track.take_prefetched(next) {
+                Some(ready) => {
+                    self.queue(Stand::Returned, ready);
+                    self.wake();
+                }
+                None => drop(track.next.insert(next)),
+            }
         }
+    }
+
+    /// When what waits by `step` is due, in the log's words `due`: then, or since somebody made it due.
+    pub fn due(&self, due: Millis, step: &Progress) -> Millis {
+        let waited = |asked: &Millis| step.last_ended().is_some_and(|ended| ended <= *asked);
+        self.hastened.filter(waited).map_or(due, |asked| due.min(asked))
     }
 
     /// Takes `seq` out of wherever it is pending; whether it was. How many bytes of it were in memory comes back.
     pub fn forget(&mut self, seq: u64) -> Option<u64> {
         let bytes = self.take_out(seq)?;
+        self.renewed.remove(&seq);
         self.free_key(seq);
         Some(bytes)
     }
 
     fn take_out(&mut self, seq: u64) -> Option<u64> {
+        if self.keys.leave(seq) {
+            let prefetched = self.tracks.iter_mut().find_map(|(_, track)| track.take_prefetched(seq));
+            return Some(prefetched.map_or(0, |ready| ready.in_memory()));
+        }
         // Where it is among those waiting, its entry among the retries stays until its time comes, and is skipped then.
-        let on_disk = self.keys.leave(seq)
-            || self.tracks.iter_mut().any(|(_, track)| {
-                track.backlog.remove(seq) || track.waiting.remove(seq) || track.next.remove(&seq)
-            });
+        let on_disk = self.tracks.iter_mut().any(|(_, track)| {
+            track.backlog.remove(seq) || track.waiting.remove(seq) || track.next.remove(&seq)
+        });
         if on_disk {
             return Some(0);
         }

@@ -1,6 +1,7 @@
 //! How an event is taken, and what becomes of it.
 
 use super::*;
+use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::turns::Line;
 use crate::event::ByClass;
 
@@ -43,10 +44,42 @@ impl Lanes {
     /// All that wait for their next attempt are due by `now`.
     pub fn hasten(&mut self, lane: u32, now: Millis) {
         if let Some(lane) = self.lanes.get_mut(lane as usize) {
+            lane.hastened = Some(now);
             for class in Priority::ALL {
                 lane.tracks.get_mut(class).retries.hasten(now);
             }
         }
+    }
+
+    /// When what waits at `lane` by `step` is due.
+    pub fn due(&self, lane: u32, step: &Progress) -> Option<Millis> {
+        let What::Deferred { due, .. } = step.what else { return None };
+        self.lanes.get(lane as usize).map(|lane| lane.due(due, step))
+    }
+
+    /// What is pending at `lane` was replayed `at` that moment.
+    pub fn renew(&mut self, seq: u64, lane: u32, at: Millis) {
+        if let Some(lane) = self.lanes.get_mut(lane as usize) {
+            lane.renewed.insert(seq, at);
+        }
+    }
+
+    /// When what is pending at `lane` was replayed, if it was.
+    pub fn renewed(&self, seq: u64, lane: u32) -> Option<Millis> {
+        self.lanes.get(lane as usize)?.renewed.get(&seq).copied()
+    }
+
+    /// The highest class of which something in memory may be taken by `now`.
+    pub fn next_class(&self, lane: u32, now: Millis) -> Option<Priority> {
+        let lane = self.lanes.get(lane as usize)?;
+        Priority::ALL.into_iter().find(|class| lane.tracks.get(*class).waits(now))
+    }
+
+    /// Whether an event of this key may be pending in a lane.
+    pub fn may_hold(&self, lane: u32, key: OrderKey) -> bool {
+        self.lanes.get(lane as usize).is_some_and(|lane| {
+            lane.keys.knows(key) || lane.tracks.iter().any(|(_, track)| track.keyed && track.is_unread())
+        })
     }
 
     /// When the earliest retry is due, of those that were brought and those that wait.
@@ -252,7 +285,8 @@ impl Lane {
         let ready = near.ready.as_ref()?;
         near.stand = Stand::InFlight;
         self.in_flight.insert(ready.id, seq);
-        let (event, since) = (Arc::clone(&ready.event), ready.event.received_at);
+        let event = Arc::clone(&ready.event);
+        let since = self.renewed.get(&seq).copied().unwrap_or(event.received_at);
         Some(Delivery { event, attempt: near.made.saturating_add(1), since, express: None })
     }
 

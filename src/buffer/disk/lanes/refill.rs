@@ -5,6 +5,9 @@ use crate::buffer::keys::Entry;
 
 /// So much of a backlog is looked at in one go where events may have to step aside.
 const SIFTED: usize = 4096;
+/// So many are read together with the next ones of keys, before their turn: else a key that many events have would cost a
+/// read for each.
+pub(super) const FOLLOWERS: usize = 64;
 
 impl Lanes {
     /// Whether it is time to read for this lane: see [`Lanes::wanted`].
@@ -132,12 +135,31 @@ impl Lanes {
         self.spill();
     }
 
+    /// What of the followers was read: in memory it waits until its key is free. What finds no room is read again then.
+    pub fn prefetched(&mut self, lane: u32, class: Priority, read: Vec<Ready>) {
+        let Limits { window_bytes, windows_bytes, .. } = self.limits;
+        let Some(lane) = self.lanes.get_mut(lane as usize) else { return };
+        for ready in read {
+            let bytes = ready.in_memory();
+            let track = lane.tracks.get_mut(class);
+            // A part of what windows may take: those that go first have the rest.
+            let room = track.prefetched_bytes + bytes <= window_bytes / 4
+                && self.windows + bytes <= windows_bytes / 2;
+            if room && lane.keys.is_aside(ready.seq) && !track.prefetched.contains_key(&ready.seq) {
+                track.prefetched_bytes += bytes;
+                self.windows += bytes;
+                track.prefetched.insert(ready.seq, ready);
+            }
+        }
+    }
+
     /// What this lane has in memory and not in flight goes back to the disk.
     pub(super) fn shed(&mut self, lane: u32) {
         let Some(lane) = self.lanes.get_mut(lane as usize) else { return };
         for (_, track) in lane.tracks.iter_mut() {
-            self.windows -= track.fresh_bytes + track.due_bytes;
-            (track.fresh_bytes, track.due_bytes) = (0, 0);
+            self.windows -= track.fresh_bytes + track.due_bytes + track.prefetched_bytes;
+            (track.fresh_bytes, track.due_bytes, track.prefetched_bytes) = (0, 0, 0);
+            track.prefetched.clear();
             track.window.clear();
             track.ahead.clear();
             track.returned.clear();
@@ -170,6 +192,11 @@ impl Lane {
         let track = self.tracks.get_mut(wanted.class);
         let mut stand = Stand::ReadingNext;
         wanted.fresh = std::iter::from_fn(|| track.next.pop_first()).take(most).collect();
+        // Where many keys go side by side, their next ones are read together anyway.
+        let each = FOLLOWERS / wanted.fresh.len().max(1);
+        let followers = wanted.fresh.iter().flat_map(|seq| self.keys.behind(*seq, each));
+        wanted.followers = followers.filter(|seq| !track.prefetched.contains_key(seq)).collect();
+        wanted.followers.sort_unstable();
         if wanted.fresh.is_empty() && track.keyed {
             wanted.sift = track.backlog.first_few(SIFTED);
             track.sifting = !wanted.sift.is_empty();

@@ -68,7 +68,7 @@ impl Lanes {
         at: Loc,
         progress: &Progress,
     ) {
-        let Progress { seq, lane, what, attempts } = progress;
+        let Progress { seq, lane, what, attempts, since } = progress;
         let (seq, lane) = (*seq, *lane);
         if !lanes_of.contains(&lane) {
             return;
@@ -90,10 +90,12 @@ impl Lanes {
                 // Not pending: what was carried on behind the end of it.
                 if track.backlog.remove(seq) || track.waiting.contains(seq) {
                     track.waiting.insert(seq);
+                    at_lane.renewed.extend(since.map(|since| (seq, since)));
+                    let due = at_lane.due(*due, progress);
                     let attempt = attempts.last().map_or(0, |attempt| attempt.number);
-                    let step = Step { seq, due: *due, at, attempt, dying: dying.is_some() };
+                    let step = Step { seq, due, at, attempt, dying: dying.is_some() };
                     let steps = self.restoring.lanes.entry((lane, turn.priority)).or_default();
-                    steps.add(step, &track.waiting);
+                    steps.add(step, &at_lane.tracks.get(turn.priority).waiting);
                     self.restoring.keys.extend(turn.order_key.map(|key| ((lane, seq), key)));
                 }
             }
@@ -106,7 +108,16 @@ impl Lanes {
                     self.quota.restore(&mut holding, lane);
                     self.pend(seq, lane, weight, turn);
                 }
+                since.iter().for_each(|since| self.renew(seq, lane, *since));
             }
+        }
+    }
+
+    /// When somebody last made due what waited at `lane`: said before the steps.
+    pub fn restore_hastened(&mut self, lane: u32, at: Millis) {
+        self.make(lane);
+        if let Some(lane) = self.lanes.get_mut(lane as usize) {
+            lane.hastened = Some(at);
         }
     }
 

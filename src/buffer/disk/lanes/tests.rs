@@ -91,6 +91,7 @@ fn refill(lanes: &mut Lanes, lane: u32, now: Millis, weight: u32) -> Wanted {
     let fresh = wanted.fresh.iter().map(|seq| ready(*seq, weight)).collect();
     let due = wanted.retries.iter().filter(|retry| !retry.dying);
     let due = due.map(|retry| (ready(retry.seq, weight), retry.attempt)).collect();
+    lanes.prefetched(lane, wanted.class, wanted.followers.iter().map(|seq| ready(*seq, weight)).collect());
     lanes.bring(lane, wanted.class, fresh, due);
     wanted
 }
@@ -118,7 +119,10 @@ fn check(lanes: &Lanes) {
         assert_eq!(in_flight, lane.in_flight.values().copied().collect());
         for (class, track) in lane.tracks.iter() {
             check_track(lane, class, track);
-            windows += track.fresh_bytes + track.due_bytes;
+            windows += track.fresh_bytes + track.due_bytes + track.prefetched_bytes;
+            let prefetched = track.prefetched.values().map(Ready::in_memory).sum::<u64>();
+            assert_eq!(track.prefetched_bytes, prefetched);
+            assert!(track.prefetched.keys().all(|seq| lane.keys.is_aside(*seq)));
         }
         events.extend(all);
     }

@@ -3,7 +3,9 @@
 //! ```text
 //! block    seq varint | time u48 ms | steps
 //! step     what: 3 bits, attempts: 5 bits (31: `more` follows) | more varint | seq | lane varint | attempts | due (deferred)
-//! more     the number of attempts, and 64 times the number of the reason where `what` says "dead" without one of its own
+//!          | since (where `more` says so)
+//! more     the number of attempts, and 64 times the number of the reason where `what` says "dead" without one of its own,
+//!          and 512 if `since` follows
 //! attempt  number varint | at | took varint ms | answer varint (from 2^17 on: 2^17 less, and a region follows)
 //! region   length u8 | name
 //! ```
@@ -21,9 +23,12 @@ use crate::clock::Millis;
 use crate::event::{Answer, Attempt, Region};
 
 const MORE_FOLLOWS: u8 = 31;
-/// In `more`, what comes before the reason.
+/// In `more`, what comes before the reason …
 const COUNTS: u64 = 64;
 const _: () = assert!((MAX_ATTEMPTS_KEPT as u64) < COUNTS);
+/// … and of what is behind that, what comes before "since follows".
+const REASONS: u64 = 8;
+const _: () = assert!((DeadReason::ALL.len() as u64) <= REASONS);
 
 /// From where the next step tells its number and its times.
 #[derive(Clone, Copy)]
@@ -80,7 +85,7 @@ pub(in crate::buffer) fn decode_progress(payload: &[u8]) -> Result<Vec<Progress>
 fn put_step(out: &mut Vec<u8>, step: &Progress, base: &mut Base) {
     let too_many = step.attempts.len().saturating_sub(MAX_ATTEMPTS_KEPT);
     let attempts = step.attempts.get(too_many..).unwrap_or_default();
-    let detail = detail_of(step.what);
+    let detail = detail_of(step.what) + if step.since.is_some() { REASONS } else { 0 };
     let count = match u8::try_from(attempts.len()) {
         Ok(count) if count < MORE_FOLLOWS && detail == 0 => count,
         _ => MORE_FOLLOWS,
@@ -104,10 +109,11 @@ fn put_step(out: &mut Vec<u8>, step: &Progress, base: &mut Base) {
             }
         }
     }
-    if let What::Deferred { due, .. } = step.what {
-        // The time it waits for says nothing of when the next step happened: it is no base.
+    let due = if let What::Deferred { due, .. } = step.what { Some(due) } else { None };
+    for time in due.into_iter().chain(step.since) {
+        // The time it waits for, or waited from, says nothing of when the next step happened: it is no base.
         let mut base = *base;
-        base.put_time(out, due);
+        base.put_time(out, time);
     }
 }
 
@@ -120,7 +126,8 @@ fn read_step(from: &mut Reader<'_>, base: &mut Base) -> Result<Progress, Malform
         }
         count => (usize::from(count), 0),
     };
-    if count > MAX_ATTEMPTS_KEPT {
+    let (reason, has_since) = (detail % REASONS, detail / REASONS);
+    if count > MAX_ATTEMPTS_KEPT || has_since > 1 {
         return Err(Malformed);
     }
     let (seq, lane) = (base.read_seq(from)?, from.number()?);
@@ -135,19 +142,25 @@ fn read_step(from: &mut Reader<'_>, base: &mut Base) -> Result<Progress, Malform
     }
     let what = match first & 7 {
         0 => What::Delivered,
-        1 => What::Dead(reason_of(detail)?),
+        1 => What::Dead(reason_of(reason)?),
         2 => What::Dead(DeadReason::Gone),
         3 => deferred(from, *base, None)?,
-        4 => deferred(from, *base, Some(reason_of(detail)?))?,
+        4 => deferred(from, *base, Some(reason_of(reason)?))?,
         5 => deferred(from, *base, Some(DeadReason::Gone))?,
         6 => What::Requeued,
         _ => What::Lost,
     };
-    Ok(Progress { seq, lane, what, attempts })
+    let since = if has_since == 1 { Some(time_beside(from, *base)?) } else { None };
+    Ok(Progress { seq, lane, what, attempts, since })
 }
 
-fn deferred(from: &mut Reader<'_>, mut base: Base, dying: Option<DeadReason>) -> Result<What, Malformed> {
-    Ok(What::Deferred { due: base.read_time(from)?, dying })
+fn deferred(from: &mut Reader<'_>, base: Base, dying: Option<DeadReason>) -> Result<What, Malformed> {
+    Ok(What::Deferred { due: time_beside(from, base)?, dying })
+}
+
+/// A time that is no base for the next one.
+fn time_beside(from: &mut Reader<'_>, mut base: Base) -> Result<Millis, Malformed> {
+    base.read_time(from)
 }
 
 fn code_of(what: What) -> u8 {

@@ -44,7 +44,7 @@ fn what_is_no_header_is_told_from_what_is_newer() {
 #[test]
 fn the_frame_stands_on_disks_as_it_always_stood() {
     let header = hex::encode(&OPENED.encode()[..HEADER_BYTES]);
-    assert_eq!(header, "686c73706f6f6c00020000007b000000efbeadde0000000000010000bb7834c19b01000068a9032b");
+    assert_eq!(header, "686c73706f6f6c00030000007b000000efbeadde0000000000010000bb7834c19b0100005c221689");
     let record = hex::encode(sealed(Kind::Lane, b"\x01\x03app", 9, 0x0102_0304, 0x00a0_b0c0));
     assert_eq!(record, "050000007f4787a10403020105c0b0a00103617070");
 }

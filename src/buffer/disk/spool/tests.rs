@@ -207,6 +207,7 @@ impl Rig {
             lane: self.lane(lane),
             what: What::Delivered,
             attempts: vec![attempt(1)],
+            since: None,
         });
     }
 
@@ -250,5 +251,5 @@ pub(super) fn attempt(number: u16) -> Attempt {
 
 pub(super) fn deferred(seq: u64, lane: u32, due: u64) -> Progress {
     let what = What::Deferred { due: Millis(due), dying: None };
-    Progress { seq, lane, what, attempts: vec![attempt(1), attempt(2)] }
+    Progress { seq, lane, what, attempts: vec![attempt(1), attempt(2)], since: None }
 }

@@ -211,7 +211,7 @@ fn life_goes_on(device: &FakeDevice, open: Open, found: Standing, folder: &Folde
     let standing = RefCell::new(found);
     for (seq, lane) in lost {
         let number = names.write().lane(&lane);
-        spool.note(Progress { seq, lane: number, what: What::Lost, attempts: Vec::new() });
+        spool.note(Progress { seq, lane: number, what: What::Lost, attempts: Vec::new(), since: None });
         let mut standing = standing.borrow_mut();
         let at = crate::buffer::disk::progress::Loc { segment: 0, offset: 0 };
         standing.steps.push(standing::Step {

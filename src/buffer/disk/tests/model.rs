@@ -277,7 +277,7 @@ impl Rig {
         attempts: Vec<crate::event::Attempt>,
     ) -> Result<(), Wrong> {
         self.oracle.borrow_mut().noted(seq, lane, what, attempts.clone());
-        self.spool()?.note(Progress { seq, lane: self.lanes[lane], what, attempts });
+        self.spool()?.note(Progress { seq, lane: self.lanes[lane], what, attempts, since: None });
         Ok(())
     }
 

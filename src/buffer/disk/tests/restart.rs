@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::super::dead::{DeadLetter, DeadLetters, DeadOptions, Inserted};
 use super::super::progress::What;
 use super::super::{DiskBuffer, buffer::dead_file};
-use crate::buffer::{BufferOptions, BufferSettings, DeadReason, EventFilter, MaxPending};
+use crate::buffer::{BufferOptions, BufferSettings, DeadReason, EventFilter, MaxPending, Settled};
 use crate::clock::{Clock, Millis};
-use crate::event::{Ack, Claim, ClaimKeeper, DedupeKey, Event, EventId, Proto, Turn};
+use crate::event::{Ack, Answer, Attempt, Claim, ClaimKeeper, DedupeKey, Event, EventId, Proto, Turn};
 use crate::headers::Headers;
 use crate::observe::Metrics;
 
@@ -135,20 +135,122 @@ async fn what_is_replayed_is_as_young_as_its_replay() {
     assert!(buffer.shared.flush());
     clock.advance(Duration::from_secs(7 * 86_400));
     let replayed_at = clock.now();
-    let began = tokio::time::Instant::now();
-    while !buffer.requeue_dead(id, None) {
-        assert!(began.elapsed() < Duration::from_secs(10), "it never died");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("it is dead", || buffer.requeue_dead(id, None).then_some(())).await;
+    let again = until("it is back", || lane.take(1).pop()).await;
+    assert_eq!((again.event.id, again.attempt, again.since), (id, 1, replayed_at));
+    // As young after a restart before its first attempt …
     clock.advance(Duration::from_secs(60));
-    let again = loop {
-        assert!(began.elapsed() < Duration::from_secs(10), "it never came back");
-        match lane.take(1).pop() {
-            Some(delivery) => break delivery,
+    buffer.finish();
+    let buffer = open_at(folder.path(), clock.clone());
+    let lane = buffer.lane("app");
+    let again = until("it goes on", || lane.take(1).pop()).await;
+    assert_eq!((again.event.id, again.attempt, again.since), (id, 1, replayed_at));
+    // … and while it waits for its second one.
+    lane.defer(id, attempt(1, clock.now()), clock.now(), &Bytes::new());
+    buffer.finish();
+    let buffer = open_at(folder.path(), clock.clone());
+    let lane = buffer.lane("app");
+    let again = until("it goes on", || lane.take(1).pop()).await;
+    assert_eq!((again.event.id, again.attempt, again.since), (id, 2, replayed_at));
+    // Once it is delivered, its age is nobody's matter: replayed again it is young again.
+    lane.settle(id, Settled::Delivered, attempt(2, clock.now()), &Bytes::new());
+    clock.advance(Duration::from_secs(60));
+    assert!(buffer.shared.flush());
+    assert_eq!(buffer.replay(id, None), Ok(Some(1)));
+    let again = until("it goes once more", || lane.take(1).pop()).await;
+    assert_eq!((again.attempt, again.since), (1, clock.now()));
+    buffer.finish();
+}
+
+#[tokio::test]
+async fn a_letter_whose_event_left_the_spool_is_as_young_as_its_replay_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW);
+    let id = EventId::new(NOW, 77);
+    let options = DeadOptions { max_bytes: 1 << 20, retention: Duration::from_secs(30 * 86_400) };
+    let dead = DeadLetters::open(&dead_file(folder.path()), options).unwrap();
+    let letter = DeadLetter {
+        event: Arc::new(Event { id, ..event() }),
+        destination: "app".into(),
+        reason: DeadReason::TooOld,
+        attempts: Vec::new(),
+        excerpt: Bytes::new(),
+        died_at: NOW,
+    };
+    assert_eq!(dead.insert(&[letter]).unwrap(), [Inserted::Stands]);
+    drop(dead);
+    clock.advance(Duration::from_secs(7 * 86_400));
+    let replayed_at = clock.now();
+    let buffer = open_at(folder.path(), clock.clone());
+    assert_eq!(buffer.replay(id, None), Ok(Some(1)));
+    let lane = buffer.lane("app");
+    let again = until("it is back", || lane.take(1).pop()).await;
+    assert_eq!((again.event.id, again.since), (id, replayed_at));
+    clock.advance(Duration::from_secs(60));
+    buffer.finish();
+    let buffer = open_at(folder.path(), clock.clone());
+    let lane = buffer.lane("app");
+    let again = until("it goes on", || lane.take(1).pop()).await;
+    assert_eq!((again.event.id, again.since), (id, replayed_at));
+    assert_eq!(lane.dead(), 0, "it stands in one place");
+    buffer.finish();
+}
+
+#[tokio::test]
+async fn what_somebody_made_due_is_due_after_a_restart_and_what_waits_since_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW);
+    let buffer = open_at(folder.path(), clock.clone());
+    let lane = buffer.lane("app");
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let none: Option<Claim> = None;
+        ids.push(
+            buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap(),
+        );
+    }
+    assert_eq!(lane.take(3).len(), 3);
+    let later = |clock: &Clock| clock.now().plus(Duration::from_secs(3600));
+    for id in ids.iter().take(2) {
+        lane.defer(*id, attempt(1, clock.now()), later(&clock), &Bytes::new());
+    }
+    assert!(buffer.shared.flush());
+    clock.advance(Duration::from_secs(10));
+    lane.hasten(clock.now());
+    clock.advance(Duration::from_secs(10));
+    let last = later(&clock);
+    lane.defer(ids[2], attempt(1, clock.now()), last, &Bytes::new());
+    buffer.finish();
+    let buffer = open_at(folder.path(), clock.clone());
+    let lane = buffer.lane("app");
+    let due = |id: EventId| buffer.find(id).unwrap().destinations[0].due;
+    let asked = NOW.plus(Duration::from_secs(10));
+    assert_eq!(ids.iter().map(|id| due(*id)).collect::<Vec<_>>(), [Some(asked), Some(asked), Some(last)]);
+    let mut taken = Vec::new();
+    until("two are due", || {
+        taken.extend(lane.take(3).into_iter().map(|delivery| delivery.event.id));
+        (taken.len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(taken, ids[..2]);
+    assert_eq!(lane.next_due(), Some(last));
+    assert!(lane.take(3).is_empty());
+    buffer.finish();
+}
+
+/// What comes of asking `what` again and again.
+async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = tokio::time::Instant::now();
+    loop {
+        assert!(began.elapsed() < Duration::from_secs(10), "in vain: {what}");
+        match ask() {
+            Some(answer) => return answer,
             None => tokio::time::sleep(Duration::from_millis(5)).await,
         }
-    };
-    assert_eq!(again.event.id, id);
-    assert!(again.since >= replayed_at, "{:?}", again.since);
-    buffer.finish();
+    }
+}
+
+fn attempt(number: u16, at: Millis) -> Attempt {
+    let took = Duration::from_millis(3);
+    Attempt { number, at, took, answer: Answer::Status(503), region: None }
 }

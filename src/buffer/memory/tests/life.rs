@@ -249,6 +249,41 @@ async fn drained_waits_for_all_that_is_pending_and_passed() {
 }
 
 #[test]
+fn a_failing_key_holds_back_only_itself_and_a_critical_event_is_next_whatever_lies_before_them() {
+    const BEFORE: u64 = 100_000;
+    let rig = Rig::new(BEFORE + 1000, &["app"]);
+    let app = rig.lane("app");
+    let keep = |priority, key| {
+        let turn = Turn { priority, order_key: OrderKey::from_bits(key) };
+        rig.keep(Event { turn, ..event("x") }, &["app"]).unwrap()
+    };
+    let first = keep(Priority::Bulk, 1);
+    for _ in 1..BEFORE {
+        keep(Priority::Bulk, 1);
+    }
+    assert_eq!(app.take(9).iter().map(|taken| taken.event.id).collect::<Vec<_>>(), [first]);
+    app.defer(first, attempt(1), START.plus(Duration::from_secs(900)), Bytes::new());
+    let others: Vec<_> = (2..302).map(|key| keep(Priority::Bulk, key % 100 + 2)).collect();
+    let critical = keep(Priority::Critical, 0);
+    assert_eq!(app.take(1)[0].event.id, critical);
+    let mut delivered = Vec::new();
+    // So many step aside in one go; then the task is told to look again.
+    for _ in 0..BEFORE / 4096 + 400 {
+        for taken in app.take(8) {
+            delivered.push(taken.event.id);
+            settle(&app, taken.event.id, Settled::Delivered);
+        }
+    }
+    assert_eq!(delivered.len(), others.len(), "all but those of the failing key");
+    assert_eq!(app.depth().0, BEFORE + 1);
+    // The first one dies: the second of its key is next.
+    app.hasten(START);
+    assert_eq!(app.take(1)[0].event.id, first);
+    app.bury(first, DeadReason::AttemptsExhausted);
+    assert_eq!(app.take(2).len(), 1);
+}
+
+#[test]
 fn of_many_threads_no_two_take_the_same_event_and_none_is_lost() {
     const EACH: usize = 2000;
     let rig = Rig::new(100_000, &["app", "audit"]);

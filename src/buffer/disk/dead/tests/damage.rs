@@ -16,11 +16,11 @@ fn filled() -> TempDir {
 #[test]
 fn a_newer_or_a_foreign_file_is_refused_and_left_alone() {
     let dir = filled();
-    sqlite(&dir, "PRAGMA user_version = 3");
+    sqlite(&dir, "PRAGMA user_version = 4");
     let before = fs::read(file_in(&dir)).unwrap();
     let sentence = refusal(&dir);
     assert!(
-        sentence.contains("format 3, of a newer hooklatch") && sentence.contains("dead.sqlite"),
+        sentence.contains("format 4, of a newer hooklatch") && sentence.contains("dead.sqlite"),
         "{sentence}"
     );
     assert!(fs::read(file_in(&dir)).unwrap() == before, "it was written to");
@@ -40,7 +40,7 @@ fn a_file_of_format_1_is_brought_up_and_its_letters_are_normal_ones() {
     sqlite(
         &dir,
         "ALTER TABLE dead_letters DROP COLUMN priority; ALTER TABLE dead_letters DROP COLUMN order_key;
-         PRAGMA user_version = 1",
+         DROP TABLE hastened; PRAGMA user_version = 1",
     );
     let store = open_in(&dir, ROOMY);
     let letters = store.find(letter(1, "a").event.id).unwrap();
@@ -49,6 +49,20 @@ fn a_file_of_format_1_is_brought_up_and_its_letters_are_normal_ones() {
     store.insert(&[letter(1000, "a")]).unwrap();
     drop(store);
     assert_eq!(open_in(&dir, ROOMY).usage().events, 201, "once");
+}
+
+#[test]
+fn a_file_of_format_2_is_brought_up_and_remembers_what_was_made_due() {
+    let dir = filled();
+    sqlite(&dir, "DROP TABLE hastened; PRAGMA user_version = 2");
+    let store = open_in(&dir, ROOMY);
+    assert_eq!(store.hastened().unwrap(), []);
+    for (destination, at) in [("a", 5), ("b", 6), ("a", 7)] {
+        store.hasten(destination, Millis(at)).unwrap();
+    }
+    drop(store);
+    let told = open_in(&dir, ROOMY).hastened().unwrap();
+    assert_eq!(told, [("a".into(), Millis(7)), ("b".into(), Millis(6))]);
 }
 
 #[test]

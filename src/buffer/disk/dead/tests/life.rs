@@ -77,7 +77,7 @@ fn a_commit_is_synced_before_it_returns() {
     assert_eq!(pragma("synchronous"), "Integer(2)");
     assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
     assert_eq!(pragma("auto_vacuum"), "Integer(2)");
-    assert_eq!(pragma("user_version"), "Integer(2)");
+    assert_eq!(pragma("user_version"), "Integer(3)");
 }
 
 #[test]

@@ -26,6 +26,7 @@ enum Op {
     Requeue { which: usize, lane: u32 },
     Lose { which: usize },
     Move { which: usize, lane: u32 },
+    Hasten { lane: u32 },
     Advance { ms: u64 },
     Configure { which: u8 },
     Restart,
@@ -62,6 +63,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any(), lane()).prop_map(|(which, lane)| Op::Requeue { which, lane }),
         1 => any().prop_map(|which| Op::Lose { which }),
         2 => (any(), lane()).prop_map(|(which, lane)| Op::Move { which, lane }),
+        1 => lane().prop_map(|lane| Op::Hasten { lane }),
         3 => (0_u64..40).prop_map(|ms| Op::Advance { ms }),
         1 => (0_u8..8).prop_map(|which| Op::Configure { which }),
         1 => Just(Op::Restart),
@@ -108,6 +110,14 @@ struct Place {
     step: Option<Loc>,
     /// It was put on its way again: before or behind whom is nobody's promise.
     again: bool,
+    /// When, if it was.
+    since: Option<Millis>,
+}
+
+impl Place {
+    fn new(st: St, charge: Charge) -> Self {
+        Self { st, made: 0, charge, step: None, again: false, since: None }
+    }
 }
 
 #[derive(Debug)]
@@ -130,6 +140,8 @@ struct Rig {
     /// What is being read, by lane.
     wanted: BTreeMap<u32, Wanted>,
     log: Vec<(Loc, Progress)>,
+    /// When what waited was last made due, by lane.
+    hastened: BTreeMap<u32, u64>,
 }
 
 fn bits(mask: u8) -> Vec<u32> {
@@ -152,6 +164,7 @@ impl Rig {
             now: 0,
             wanted: BTreeMap::new(),
             log: Vec::new(),
+            hastened: BTreeMap::new(),
         };
         rig.fresh();
         rig
@@ -183,8 +196,10 @@ impl Rig {
     fn note(&mut self, seq: u64, lane: u32, what: What, made: u16) -> Loc {
         self.step += 1;
         let at = Loc { segment: self.step % 3, offset: self.step };
-        let attempts = if made > 0 { vec![attempt(made)] } else { Vec::new() };
-        self.log.push((at, Progress { seq, lane, what, attempts }));
+        let ended = Attempt { at: Millis(self.now), took: Duration::ZERO, ..attempt(made) };
+        let attempts = if made > 0 { vec![ended] } else { Vec::new() };
+        let since = self.place(seq, lane).since;
+        self.log.push((at, Progress { seq, lane, what, attempts, since }));
         at
     }
 
@@ -192,7 +207,7 @@ impl Rig {
         let Known { holding, places, .. } = self.events.get_mut(&seq).unwrap();
         let place = places.get_mut(&lane).unwrap();
         self.quota.release(holding, lane, place.charge);
-        *place = Place { st, made: 0, charge: Charge::None, step: None, again: false };
+        *place = Place::new(st, Charge::None);
     }
 
     fn taken(&mut self, lane: u32, delivery: &Delivery) -> Result<(), TestCaseError> {
@@ -209,6 +224,7 @@ impl Rig {
         prop_assert!(right, "{seq} at {lane} was {place:?}");
         place.st = St::InFlight;
         prop_assert_eq!(delivery.attempt, place.made + 1);
+        prop_assert_eq!(delivery.since, place.since.unwrap_or(delivery.event.received_at));
         Ok(())
     }
 
@@ -276,6 +292,16 @@ impl Rig {
                 }
                 prop_assert_eq!(self.lanes.moved(seq, lane, to), waits);
             }
+            Op::Hasten { lane } => {
+                self.lanes.hasten(lane, Millis(self.now));
+                self.hastened.insert(lane, self.now);
+                for seq in self.places(lane, |st| matches!(st, St::Waiting { .. })) {
+                    let now = self.now;
+                    if let St::Waiting { due, .. } = &mut self.place(seq, lane).st {
+                        *due = now.min(*due);
+                    }
+                }
+            }
             Op::Advance { ms } => self.now += ms,
             Op::Configure { which } => {
                 self.configured = bits(which);
@@ -333,7 +359,7 @@ impl Rig {
         let mut places = BTreeMap::new();
         for lane in to {
             let charge = self.quota.charge(&mut holding, *lane);
-            places.insert(*lane, Place { st: St::Fresh, made: 0, charge, step: None, again: false });
+            places.insert(*lane, Place::new(St::Fresh, charge));
         }
         self.events.insert(seq, Known { weight, turn, lanes: to.to_vec(), holding, places });
         Ok(())
@@ -415,6 +441,8 @@ impl Rig {
         let fresh = wanted.fresh.iter().take(most).map(|seq| read(*seq)).collect();
         let due = wanted.retries.iter().filter(|retry| !retry.dying).take(most);
         let due = due.map(|retry| (read(retry.seq), retry.attempt)).collect();
+        let followers = wanted.followers.iter().map(|seq| read(*seq)).collect();
+        self.lanes.prefetched(lane, wanted.class, followers);
         self.lanes.bring(lane, wanted.class, fresh, due);
     }
 
@@ -429,15 +457,15 @@ impl Rig {
             return Ok(());
         }
         if !place.st.is_over() {
-            prop_assert!(!self.lanes.requeue(seq, lane, (weight, turn), &lanes_of));
+            prop_assert!(!self.lanes.requeue(seq, lane, (weight, turn), &lanes_of, Millis(self.now)));
             return Ok(());
         }
         let allowed = self.quota.check(&known.holding, [lane]);
         prop_assert_eq!(self.lanes.check_requeue(seq, &[lane], weight, &lanes_of), allowed);
         if allowed.is_ok() {
             place.charge = self.quota.charge(&mut known.holding, lane);
-            (place.st, place.again) = (St::Fresh, true);
-            prop_assert!(self.lanes.requeue(seq, lane, (weight, turn), &lanes_of));
+            (place.st, place.again, place.since) = (St::Fresh, true, Some(Millis(self.now)));
+            prop_assert!(self.lanes.requeue(seq, lane, (weight, turn), &lanes_of, Millis(self.now)));
             self.note(seq, lane, What::Requeued, 0);
         }
         Ok(())
@@ -447,6 +475,9 @@ impl Rig {
     fn restart(&mut self) {
         self.fresh();
         self.wanted.clear();
+        for (lane, at) in &self.hastened {
+            self.lanes.restore_hastened(*lane, Millis(*at));
+        }
         for (seq, known) in &self.events {
             self.lanes.restore(*seq, known.weight, known.turn, &known.lanes);
         }
@@ -467,8 +498,10 @@ impl Rig {
                 let last = self.log.iter().rev().find(here);
                 (place.st, place.made, place.step) = match last {
                     Some((at, Progress { what: What::Deferred { due, dying }, attempts, .. })) => {
-                        let made = attempts.last().unwrap().number;
-                        (St::Waiting { due: due.0, dying: dying.is_some() }, made, Some(*at))
+                        let attempt = attempts.last().unwrap();
+                        let hastened = self.hastened.get(lane).filter(|asked| attempt.at.0 <= **asked);
+                        let due = hastened.map_or(due.0, |asked| due.0.min(*asked));
+                        (St::Waiting { due, dying: dying.is_some() }, attempt.number, Some(*at))
                     }
                     _ => (St::Fresh, 0, None),
                 };

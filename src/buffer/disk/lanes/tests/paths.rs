@@ -121,8 +121,8 @@ fn a_dying_event_is_pending_until_it_stands_in_the_dead_letters() {
     assert_eq!((lanes.depth(0), lanes.depth(1), lanes.figures(0).dead), ((0, 0), (1, 100), 1));
     assert!(lanes.is_dead(7, 0) && !lanes.is_dead(7, 1));
     assert!(
-        lanes.requeue(7, 0, (100, Turn::default()), &[0, 1])
-            && !lanes.requeue(7, 1, (100, Turn::default()), &[0, 1])
+        lanes.requeue(7, 0, (100, Turn::default()), &[0, 1], Millis(40))
+            && !lanes.requeue(7, 1, (100, Turn::default()), &[0, 1], Millis(40))
     );
     assert!(!lanes.is_dead(7, 0));
     assert_eq!(refill(&mut lanes, 0, Millis(0), 100).fresh, [7]);
@@ -179,7 +179,7 @@ fn the_last_step_of_the_log_holds() {
             &[0, 1],
             (100, Turn::default()),
             at(step),
-            &Progress { seq, lane: 0, what, attempts },
+            &Progress { seq, lane: 0, what, attempts, since: None },
         );
     };
     let until = |due| What::Deferred { due: Millis(due), dying: None };
@@ -199,7 +199,7 @@ fn the_last_step_of_the_log_holds() {
         &[1],
         (100, Turn::default()),
         at(99),
-        &Progress { seq: 6, lane: 0, what: What::Requeued, attempts: Vec::new() },
+        &Progress { seq: 6, lane: 0, what: What::Requeued, attempts: Vec::new(), since: None },
     );
     lanes.restored();
     check(&lanes);

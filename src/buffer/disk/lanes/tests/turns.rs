@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::refill::FOLLOWERS;
 use super::*;
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::keys::MAX_KEYS;
@@ -23,11 +24,13 @@ struct Rig {
     turns: BTreeMap<u64, Turn>,
     sifted: usize,
     told_full: usize,
+    /// How often something was read.
+    goes: usize,
 }
 
 impl Rig {
     fn new() -> Self {
-        Self { lanes: lanes(MUCH, 1), turns: BTreeMap::new(), sifted: 0, told_full: 0 }
+        Self { lanes: lanes(MUCH, 1), turns: BTreeMap::new(), sifted: 0, told_full: 0, goes: 0 }
     }
 
     fn keep(&mut self, seqs: impl IntoIterator<Item = u64>, turn: impl Fn(u64) -> Turn) {
@@ -61,6 +64,9 @@ impl Rig {
             let fresh: Vec<Ready> =
                 wanted.fresh.iter().map(|seq| ready_of(*seq, 100, self.turns[seq])).collect();
             read += fresh.len();
+            self.goes += 1;
+            let followers = wanted.followers.iter().map(|seq| ready_of(*seq, 100, self.turns[seq])).collect();
+            self.lanes.prefetched(0, wanted.class, followers);
             self.lanes.bring(0, wanted.class, fresh, Vec::new());
         }
         read
@@ -151,6 +157,48 @@ fn failing_key(after_a_start: bool) {
 }
 
 #[test]
+fn a_key_with_many_events_is_read_in_few_goes() {
+    for after_a_start in [true, false] {
+        let mut rig = Rig::new();
+        if after_a_start {
+            rig.found(1..=1000, |_| keyed(1));
+        } else {
+            rig.keep(1..=1000, |_| keyed(1));
+        }
+        assert_eq!(rig.deliver(100), (1..=100).collect::<Vec<_>>());
+        check(&rig.lanes);
+        // What was read before its turn waits as all others do: it may be lost, and goes back to the disk.
+        rig.lanes.lost(102, 100, &[0]);
+        check(&rig.lanes);
+        assert_eq!(rig.deliver(100), (101..=201).filter(|seq| *seq != 102).collect::<Vec<_>>());
+        rig.lanes.set_destinations(&[]);
+        check(&rig.lanes);
+        assert_eq!(rig.lanes.window_bytes(), 0);
+        configure(&mut rig.lanes, [0]);
+        assert_eq!(rig.deliver(1000), (202..=1000).collect::<Vec<_>>());
+        assert!(rig.goes <= 1000 / FOLLOWERS + 6, "{}", rig.goes);
+        assert_eq!(rig.lanes.window_bytes(), 0);
+        check(&rig.lanes);
+    }
+}
+
+#[test]
+fn what_is_read_before_its_turn_takes_a_part_of_the_windows() {
+    let mut rig = Rig::new();
+    rig.lanes.limits.window_bytes = 8 * (100 + BESIDE);
+    rig.found(1..=1000, |_| keyed(1));
+    assert_eq!(rig.deliver(10), (1..=10).collect::<Vec<_>>());
+    assert!(rig.lanes.window_bytes() <= 2 * (100 + BESIDE));
+    rig.lanes.limits.windows_bytes = 0;
+    assert_eq!(
+        rig.deliver(990),
+        (11..=1000).collect::<Vec<_>>(),
+        "without room for it each is read in its turn"
+    );
+    check(&rig.lanes);
+}
+
+#[test]
 fn those_of_a_key_go_one_at_a_time_and_the_others_beside_them() {
     let mut rig = Rig::new();
     rig.keep(1..=40, |seq| keyed(seq % 4 + 1));
@@ -230,7 +278,7 @@ fn an_event_that_waited_before_the_start_still_holds_its_key() {
         rig.turns.insert(seq, turn(seq));
     }
     let what = What::Deferred { due: Millis(500), dying: None };
-    let step = Progress { seq: 5, lane: 0, what, attempts: vec![attempt(2)] };
+    let step = Progress { seq: 5, lane: 0, what, attempts: vec![attempt(2)], since: None };
     rig.lanes.restore_progress(&[0], (100, turn(5)), at(4), &step);
     rig.lanes.restored();
     check(&rig.lanes);

@@ -48,7 +48,13 @@ fn delivered(number: u64) -> Progress {
         answer: Answer::Status(200),
         region: None,
     };
-    Progress { seq: 40_000_000 + number * 5 % 64, lane: 3, what: What::Delivered, attempts: vec![attempt] }
+    Progress {
+        seq: 40_000_000 + number * 5 % 64,
+        lane: 3,
+        what: What::Delivered,
+        attempts: vec![attempt],
+        since: None,
+    }
 }
 
 /// The bytes that a commit of `events` writes beyond what the events are, for each of them.

@@ -7,6 +7,7 @@ use super::super::event::EventHead;
 use super::samples;
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::disk::record::*;
+use crate::buffer::handoff::DeadReason;
 use crate::buffer::view::MAX_ATTEMPTS_KEPT;
 use crate::event::{Answer, Attempt, DedupeKey, Event, EventId, OrderKey, Priority, Proto, Region, Turn};
 use crate::headers::Headers;
@@ -151,7 +152,7 @@ fn attempt(number: u16) -> Attempt {
 
 #[test]
 fn progress_stands_on_disks_as_it_always_stood() {
-    let step = |what, attempts| Progress { seq: 300, lane: 2, what, attempts };
+    let step = |what, attempts| Progress { seq: 300, lane: 2, what, attempts, since: None };
     let due = Millis(1_768_473_000_223);
     let steps = [
         step(What::Delivered, vec![attempt(1)]),
@@ -170,10 +171,36 @@ fn progress_stands_on_disks_as_it_always_stood() {
 }
 
 #[test]
+fn a_place_that_was_replayed_says_when_and_one_that_was_not_takes_no_byte_more() {
+    let since = Some(Millis(1_768_473_000_023));
+    let due = Millis(1_768_473_000_223);
+    let step = |what, attempts| Progress { seq: 300, lane: 2, what, attempts, since };
+    let dying = Some(DeadReason::Refused);
+    let steps = [
+        step(What::Requeued, vec![]),
+        step(What::Deferred { due, dying: None }, vec![attempt(1)]),
+        step(What::Deferred { due, dying }, vec![]),
+    ];
+    let mut block = Vec::new();
+    encode_progress(&mut block, &steps);
+    // 512 and the number of attempts, and 64 times the reason's.
+    let expected = "ac02bb7834c19b01".to_owned()
+        + "fe80040002c701"
+        + "fb8104000201000d07c801c701"
+        + "fcc0050002c801c701";
+    assert_eq!(hex::encode(&block), expected);
+    let mut read = decode_progress(&block).unwrap();
+    read[1].attempts[0].took = attempt(1).took;
+    assert_eq!(read, steps);
+    // Beyond what is known: no step.
+    assert_eq!(decode_progress(&hex::decode(expected.replace("fe8004", "fe8008")).unwrap()), Err(Malformed));
+}
+
+#[test]
 fn an_attempt_with_a_region_says_so_behind_its_answer() {
     let region = Region::new("eu");
     let attempts = vec![Attempt { region, ..attempt(1) }, Attempt { answer: Answer::Connect, ..attempt(2) }];
-    let step = Progress { seq: 300, lane: 2, what: What::Delivered, attempts };
+    let step = Progress { seq: 300, lane: 2, what: What::Delivered, attempts, since: None };
     let mut block = Vec::new();
     encode_progress(&mut block, std::slice::from_ref(&step));
     // 2^17 + 3 + 4 for a 204, then the name.
@@ -191,7 +218,7 @@ fn an_attempt_with_a_region_says_so_behind_its_answer() {
 #[test]
 fn of_too_many_attempts_the_newest_are_kept() {
     let attempts: Vec<_> = (1..=40).map(attempt).collect();
-    let step = Progress { seq: 1, lane: 1, what: What::Delivered, attempts };
+    let step = Progress { seq: 1, lane: 1, what: What::Delivered, attempts, since: None };
     let mut block = Vec::new();
     encode_progress(&mut block, std::slice::from_ref(&step));
     let read = decode_progress(&block).unwrap();

@@ -139,15 +139,13 @@ pub fn steps() -> impl Strategy<Value = Vec<Progress>> {
     ];
     let took = prop_oneof![0u64..60_000, any::<u64>()].prop_map(Duration::from_millis);
     let region = proptest::option::of("[a-zA-Z0-9_-]{1,23}").prop_map(|name| Region::new(&name?));
-    let attempt = (any::<u16>(), time, took, answer, region)
+    let attempt = (any::<u16>(), time.clone(), took, answer, region)
         .prop_map(|(number, at, took, answer, region)| Attempt { number, at, took, answer, region });
     let attempts = proptest::collection::vec(attempt, 0..=32);
     let seq = prop_oneof![1_000_000u64..1_000_100, any::<u64>()];
-    let step = (seq, any::<u32>(), what, attempts).prop_map(|(seq, lane, what, attempts)| Progress {
-        seq,
-        lane,
-        what,
-        attempts,
-    });
+    let since = option::of(time);
+    let step = (seq, any::<u32>(), what, attempts, since);
+    let step =
+        step.prop_map(|(seq, lane, what, attempts, since)| Progress { seq, lane, what, attempts, since });
     proptest::collection::vec(step, 0..20)
 }

@@ -163,7 +163,7 @@ fn an_event_on_its_way_again_stays_so() {
     rig.settle(again, "b");
     rig.commit();
     roll(&rig, &mut waiting, &mut n);
-    rig.spool.note(Progress { seq: again, lane: b, what: What::Requeued, attempts: Vec::new() });
+    rig.spool.note(Progress { seq: again, lane: b, what: What::Requeued, attempts: Vec::new(), since: None });
     // And once tried since, which is in flight now.
     rig.spool.note(deferred(again, b, 1));
     rig.commit();
@@ -185,7 +185,7 @@ fn a_retry_of_one_that_was_put_on_its_way_again_keeps_its_attempts() {
     rig.settle(again, "b");
     rig.commit();
     roll(&rig, &mut waiting, &mut n);
-    rig.spool.note(Progress { seq: again, lane: b, what: What::Requeued, attempts: Vec::new() });
+    rig.spool.note(Progress { seq: again, lane: b, what: What::Requeued, attempts: Vec::new(), since: None });
     rig.commit();
     waiting.pending.insert((again, b));
     roll(&rig, &mut waiting, &mut n);
@@ -206,10 +206,10 @@ fn an_old_end_is_not_carried_behind_a_newer_one() {
     let b = rig.lane("b");
     waiting.pending.insert((stuck, b));
     roll(&rig, &mut waiting, &mut n);
-    rig.spool.note(Progress { seq: again, lane: b, what: What::Lost, attempts: Vec::new() });
+    rig.spool.note(Progress { seq: again, lane: b, what: What::Lost, attempts: Vec::new(), since: None });
     rig.commit();
     roll(&rig, &mut waiting, &mut n);
-    rig.spool.note(Progress { seq: again, lane: b, what: What::Requeued, attempts: Vec::new() });
+    rig.spool.note(Progress { seq: again, lane: b, what: What::Requeued, attempts: Vec::new(), since: None });
     rig.settle(again, "b");
     assert_eq!(rig.maintain(&waiting, LATER).dropped, 1);
     let rig = rig.again();

@@ -232,7 +232,7 @@ impl Builder {
         };
         let attempts = if what == What::Requeued { Vec::new() } else { attempts };
         self.oracle.borrow_mut().noted(seq, lane, what, attempts.clone());
-        self.spool.note(Progress { seq, lane: self.lanes[lane], what, attempts });
+        self.spool.note(Progress { seq, lane: self.lanes[lane], what, attempts, since: None });
     }
 
     fn commit(&self) {

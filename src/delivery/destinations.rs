@@ -158,6 +158,8 @@ impl Destinations {
     /// is reset. A destination that is gone takes no more events but keeps its backlog until its name returns.
     pub fn apply(&self, destinations: &[DestinationSettings]) {
         self.keep_record();
+        let is_new = |settings: &&DestinationSettings| !self.record.knows(&settings.name);
+        let new: Vec<_> = destinations.iter().filter(is_new).map(|settings| settings.name.clone()).collect();
         let held = self.held();
         let former: Vec<(Arc<str>, MaxPending)> = destinations
             .iter()
@@ -169,6 +171,9 @@ impl Destinations {
         let shares: Vec<_> = own.chain(former).collect();
         self.buffer.set_destinations(&shares);
         self.note_orphans(&shares, &held);
+        for settings in destinations {
+            self.take_over(settings, new.contains(&settings.name));
+        }
         let mut running = self.running.lock();
         for (name, lane) in running.iter() {
             if !destinations.iter().any(|settings| settings.name == *name) {
@@ -207,6 +212,22 @@ impl Destinations {
             self.record.lane(name).set_configured(false, now);
         }
         self.record.retain(|name| is_configured(name) || held.iter().any(|other| **other == *name));
+    }
+
+    /// What is known of a destination under the names that it had is known of it.
+    fn take_over(&self, settings: &DestinationSettings, is_new: bool) {
+        let (standing, now) = (self.record.lane(&settings.name), self.clock.now());
+        for former in settings.formerly.iter().filter(|name| self.record.knows(name)) {
+            if standing.take_over(former, &self.record.lane(former), is_new, now) {
+                tracing::warn!(
+                    destination = &*settings.name,
+                    formerly = &**former,
+                    "the pause of the former name ends: what waits under it goes to a destination that is at work; to hold \
+                     it up: hooklatch destinations pause {}",
+                    settings.name
+                );
+            }
+        }
     }
 
     /// From the first configuration on, what lanes remember is written, and orphans are looked after.
@@ -263,7 +284,6 @@ impl Destinations {
         let (control, listener) = watch::channel(control);
         let health = Arc::<Health>::default();
         let standing = self.record.lane(&settings.name);
-        settings.formerly.iter().for_each(|name| standing.inherit(&self.record.lane(name)));
         let tools = Tools {
             clock: self.clock.clone(),
             log: self.log.clone(),

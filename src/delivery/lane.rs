@@ -112,7 +112,7 @@ impl LaneTask {
         loop {
             let control = self.control.borrow_and_update().clone();
             self.hear(&control);
-            let next = if control.taking { self.fill(&control) } else { Next::Full };
+            let next = if control.taking { self.fill(&control) } else { self.rest() };
             self.note(&control);
             if control.until.is_some_and(|until| self.nothing_left_before(until, &next)) {
                 return;
@@ -154,6 +154,12 @@ impl LaneTask {
             let now = self.now();
             self.scheduler.hasten(now);
         }
+    }
+
+    /// The configuration does not name the destination any more: whoever takes over is to find what is in hand.
+    fn rest(&mut self) -> Next {
+        self.scheduler.hand_over();
+        Next::Full
     }
 
     /// Starts as many attempts as may begin; why no more.

@@ -5,7 +5,7 @@
 //! events from the [`Buffer`](crate::buffer::Buffer) when its `scheduler` says so, makes attempts (`attempt`) with the
 //! requests that `request` builds, and settles or defers each event by how its attempt ended (`retry`). What bounds it
 //! stands in `gate`: its `breaker`, the `ramp` after it, its rate (`departures`). What it remembers over a restart is in
-//! `standing`. One destination that hangs holds up nothing but itself. [`Destinations`] starts the lanes, hands them new
+//! `standing`, what follows from another name in `succession`. One destination that hangs holds up nothing but itself. [`Destinations`] starts the lanes, hands them new
 //! settings, drains them.
 
 mod alarm;
@@ -29,6 +29,7 @@ mod retry;
 mod scheduler;
 mod settings;
 mod standing;
+mod succession;
 mod tls;
 
 pub use client::{BodyEnd, HttpClient, NoAnswer, Reply, ReplyBody};

@@ -45,6 +45,19 @@ impl OpenTime {
         }
     }
 
+    /// What was shut while `other` was, until `now`, counts as shut.
+    pub(super) fn unite(&mut self, other: &Self, now: Millis) {
+        let shut_since = self.shut_since;
+        let until_now = other.shut_since.map(|since| (since, now.0));
+        let mut all: Vec<_> = std::mem::take(&mut self.shut).into_iter().collect();
+        all.extend(other.shut.iter().copied().chain(until_now));
+        all.sort_unstable();
+        for (from, to) in all {
+            self.was_shut(from, to);
+        }
+        self.shut_since = shut_since;
+    }
+
     fn was_shut(&mut self, from: u64, to: u64) {
         // A clock that was set back must not leave spans that overlap.
         let from = self.shut.back().map_or(from, |(_, last)| from.max(*last));
@@ -65,7 +78,9 @@ impl OpenTime {
 
     /// How long the lane was open between `from` and `to`.
     pub(super) fn between(&self, from: Millis, to: Millis) -> Duration {
-        let now = self.shut_since.map(|since| (since, u64::MAX));
+        // What it took over may reach beyond the moment at which it was shut itself.
+        let known = self.shut.back().map_or(0, |(_, end)| *end);
+        let now = self.shut_since.map(|since| (since.max(known), u64::MAX));
         let shut: u64 = self
             .shut
             .iter()
@@ -118,6 +133,26 @@ mod tests {
         assert_eq!(open(&time, 0, 3 * 86_400), 60);
         time.open(s(3 * 86_400));
         assert_eq!(open(&time, 0, 3 * 86_400 + 40), 100);
+    }
+
+    #[test]
+    fn two_that_are_one_were_shut_while_either_was() {
+        let (mut one, mut other) = (OpenTime::default(), OpenTime::default());
+        one.shut(s(10));
+        one.open(s(30));
+        one.shut(s(60));
+        for (from, to) in [(5, 8), (20, 40), (50, 55)] {
+            other.shut(s(from));
+            other.open(s(to));
+        }
+        other.shut(s(58));
+        one.unite(&other, s(70));
+        assert_eq!(open(&one, 0, 57), 5 + 2 + 10 + 2);
+        one.open(s(80));
+        assert_eq!(open(&one, 0, 100), 5 + 2 + 10 + 3 + 20, "what it is itself, it stays");
+        let before = one.clone();
+        one.unite(&OpenTime::default(), s(100));
+        assert_eq!(one, before);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) async fn look_after(buffer: Buffer, record: Arc<Record>, clock: Clock
     loop {
         tokio::time::sleep(EVERY).await;
         for name in overdue(&buffer, &record, clock.now()) {
-            let buried = bury(&buffer.lane(&name)).await;
+            let buried = bury(&buffer.lane(&name), &clock).await;
             tracing::warn!(
                 destination = &*name,
                 events = buried,
@@ -33,7 +33,7 @@ pub(super) async fn look_after(buffer: Buffer, record: Arc<Record>, clock: Clock
 }
 
 /// The names that went so long ago, and under which events are pending.
-fn overdue(buffer: &Buffer, record: &Record, now: Millis) -> Vec<Arc<str>> {
+pub(super) fn overdue(buffer: &Buffer, record: &Record, now: Millis) -> Vec<Arc<str>> {
     let lanes = buffer.stats().destinations.into_iter();
     lanes
         .filter(|lane| !lane.configured && lane.events > 0)
@@ -45,8 +45,9 @@ fn overdue(buffer: &Buffer, record: &Record, now: Millis) -> Vec<Arc<str>> {
         .collect()
 }
 
-/// How many were buried. What waits for its next attempt follows when that is due.
-async fn bury(lane: &Lane) -> usize {
+/// How many were buried: also what waited for its next attempt, which nobody will make.
+pub(super) async fn bury(lane: &Lane, clock: &Clock) -> usize {
+    lane.hasten(clock.now());
     let mut buried = 0;
     loop {
         let taken = lane.take(AT_ONCE);

@@ -17,6 +17,7 @@ use super::gate::{Change, Gate, GateLimits, Way};
 use super::retry::{Dice, Schedule, Tried, Verdict};
 use super::settings::{DestinationOptions, OnGone};
 use super::standing::{Pause, PausedBy, Standing};
+use super::succession::Succession;
 use crate::buffer::{DeadReason, Delivery, Lane, Settled};
 use crate::clock::Millis;
 use crate::event::{Answer, Attempt, EventId};
@@ -100,6 +101,7 @@ pub(super) struct Scheduler {
     lanes: Vec<Lane>,
     /// Which of them it takes from, in this order.
     order: Vec<usize>,
+    succession: Succession,
     standing: Arc<Standing>,
     gate: Gate,
     dice: Dice,
@@ -117,6 +119,7 @@ impl Scheduler {
         Self {
             lanes: Vec::new(),
             order: Vec::new(),
+            succession: Succession::default(),
             standing,
             gate: Gate::new(now),
             dice,
@@ -215,8 +218,12 @@ impl Scheduler {
     }
 
     /// What is next in a lane, the buffer knows.
-    fn take_one(&self) -> Option<(usize, Delivery)> {
-        self.sources().find_map(|(number, lane)| Some((number, lane.take(1).pop()?)))
+    fn take_one(&mut self) -> Option<(usize, Delivery)> {
+        if self.succession.is_plain(self.order.len()) {
+            return self.sources().find_map(|(number, lane)| Some((number, lane.take(1).pop()?)));
+        }
+        let sources = self.order.iter().filter_map(|number| Some((*number, self.lanes.get(*number)?)));
+        self.succession.take(&sources.collect::<Vec<_>>())
     }
 
     /// Judged before the first attempt, and by the schedule after each: what is due may have been held up by others.
@@ -355,12 +362,22 @@ impl Scheduler {
         self.sources().for_each(|(_, lane)| lane.hasten(now.wall));
     }
 
+    /// What is in hand and not in flight goes back, for another one's task; which also is to look at what the end of an
+    /// attempt freed here.
+    pub(super) fn hand_over(&mut self) {
+        self.put_back_held();
+        for parked in self.succession.give_back() {
+            self.put_back(parked);
+        }
+        self.lanes.iter().for_each(Lane::wake);
+    }
+
     /// Every attempt was ended: what was taken goes back.
     pub(super) fn give_back(&mut self, now: Instant) {
         self.in_flight = 0;
         self.gate.give_back(now);
         self.held.clear();
-        for (lane, id) in std::mem::take(&mut self.taken) {
+        for (lane, id) in std::mem::take(&mut self.taken).into_iter().chain(self.succession.give_back()) {
             if let Some(lane) = self.lanes.get(lane) {
                 lane.put_back(id);
             }

@@ -1,6 +1,6 @@
 //! What a lane remembers over a restart: that it is paused, when it was open, when its destination went.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -44,6 +44,9 @@ struct Facts {
     #[serde(skip_serializing_if = "Option::is_none")]
     gone_since: Option<u64>,
     open_time: OpenTime,
+    /// The names it had, of which it knows what they knew.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    took_over: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,12 @@ struct WrittenPause {
 impl From<WrittenPause> for Pause {
     fn from(written: WrittenPause) -> Self {
         Self { by: written.by, since: Millis(written.since), until: written.until.map(Millis) }
+    }
+}
+
+impl From<Pause> for WrittenPause {
+    fn from(Pause { by, since, until }: Pause) -> Self {
+        Self { by, since: since.0, until: until.map(|until| until.0) }
     }
 }
 
@@ -86,9 +95,7 @@ impl Standing {
 
     /// Pauses the lane, in place of any other pause.
     pub(super) fn pause(&self, pause: Pause) {
-        let Pause { by, since, until } = pause;
-        let written = WrittenPause { by, since: since.0, until: until.map(|until| until.0) };
-        self.facts.lock().paused = Some(written);
+        self.facts.lock().paused = Some(pause.into());
         self.changed.notify_one();
     }
 
@@ -119,14 +126,22 @@ impl Standing {
         self.facts.lock().open_time.between(since, now)
     }
 
-    /// Takes over when `other` was open, where nothing is known of this one: it is the same destination under another
-    /// name.
-    pub(super) fn inherit(&self, other: &Self) {
-        let open_time = other.facts.lock().open_time.clone();
+    /// Takes over what `other` knows, which is the same destination under the name that it had: when it was shut, and, where
+    /// this one `is_new`, that it is paused. Once: what follows under that name is another matter. Whether that ends a pause.
+    pub(super) fn take_over(&self, name: &str, other: &Self, is_new: bool, now: Millis) -> bool {
+        let (paused, open_time) = (other.paused(now), other.facts.lock().open_time.clone());
         let mut facts = self.facts.lock();
-        if facts.open_time == OpenTime::default() {
-            facts.open_time = open_time;
+        if !facts.took_over.insert(name.to_owned()) {
+            return false;
         }
+        facts.open_time.unite(&open_time, now);
+        if is_new && facts.paused.is_none() {
+            facts.paused = paused.map(WrittenPause::from);
+        }
+        let ends = paused.is_some() && facts.paused.is_none();
+        drop(facts);
+        self.changed.notify_one();
+        ends
     }
 
     /// Notes whether the configuration names the destination; since when it does not.
@@ -137,6 +152,7 @@ impl Standing {
         if !configured {
             // Its task, if there still is one, opens it when the name returns.
             facts.open_time.shut(now);
+            facts.took_over.clear();
         }
         let after = facts.gone_since;
         drop(facts);
@@ -190,6 +206,11 @@ impl Record {
         });
         let lanes = Mutex::new(lanes.collect());
         Ok(Self { path, clock, lanes, changed })
+    }
+
+    /// Whether anything is remembered of the lane `name`.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.lanes.lock().contains_key(name)
     }
 
     /// What the lane `name` remembers.
@@ -323,13 +344,34 @@ mod tests {
         let (old, new) = (Standing::unwritten(), Standing::unwritten());
         old.set_open(false, NOW);
         old.set_open(true, later(3600));
-        new.inherit(&old);
-        assert_eq!(new.age(NOW, later(3660)), Duration::from_secs(60));
-        new.inherit(&Standing::unwritten());
-        assert_eq!(new.age(NOW, later(3660)), Duration::from_secs(60), "once");
+        old.set_open(false, later(3650)); // since it went from the configuration
+        assert!(!new.take_over("old", &old, true, later(3660)));
+        assert_eq!(new.age(NOW, later(3670)), Duration::from_secs(60));
+        assert!(!new.take_over("old", &old, true, later(5000)), "after the next start");
+        assert_eq!(new.age(NOW, later(5000)), Duration::from_secs(1390), "once");
         // What is gone from the configuration is shut.
-        new.set_configured(false, later(3660));
-        assert_eq!(new.age(NOW, later(9999)), Duration::from_secs(60));
+        new.set_configured(false, later(5000));
+        assert_eq!(new.age(NOW, later(9999)), Duration::from_secs(1390));
+        // It came back under that name, and got the other one again.
+        assert!(!new.take_over("old", &old, true, later(9999)));
+        assert_eq!(new.age(NOW, later(9999)), Duration::from_secs(50));
+    }
+
+    #[test]
+    fn a_pause_goes_along_to_a_new_name_and_ends_where_the_other_one_is_at_work() {
+        let old = Standing::unwritten();
+        let pause = Pause { by: PausedBy::Operator, since: NOW, until: Some(later(60)) };
+        old.pause(pause);
+        let new = Standing::unwritten();
+        assert!(!new.take_over("old", &old, true, later(10)));
+        assert_eq!(new.paused(later(10)), Some(pause));
+        assert!(new.resume());
+        assert!(!new.take_over("old", &old, true, later(20)), "after the next start");
+        assert_eq!(new.paused(later(20)), None, "it was resumed");
+        let at_work = Standing::unwritten();
+        assert!(at_work.take_over("old", &old, false, later(10)), "which is to be said");
+        assert_eq!(at_work.paused(later(10)), None);
+        assert!(!Standing::unwritten().take_over("old", &old, false, later(60)), "it was over");
     }
 
     #[test]

@@ -106,6 +106,54 @@ fn an_app_that_is_down_is_asked_now_and_then_and_gets_everything_when_it_is_back
 }
 
 #[test]
+fn a_reload_resets_neither_a_breaker_nor_a_retry_nor_a_pause() {
+    for store in ["disk", "memory"] {
+        let (app, other) = (App::start(), App::start());
+        app.always(Reply::status(503));
+        let config = CONFIG
+            .replace("probe_after = \"300ms\"", "probe_after = \"1h\"")
+            .replace("[\"app\"]", "[\"app\", \"other\"]")
+            + "[destinations.other]\nurl = \"$OTHER\"\nretry = { delays = [\"1h\"], jitter = 0.0 }\n";
+        other.script([Reply::status(404)]);
+        let set = |config: &str| config.replace("$APP", &app.url()).replace("$OTHER", &other.url());
+        let mut gateway = Setup::new(&set(&config)).store(store).start();
+        let first = event("first").send(&gateway).assert_accepted();
+        other.wait_for(1);
+        gateway.cli(&["destinations", "pause", "other"]).ok();
+        (0..5).for_each(|n| drop(event(&format!("b{n}")).send(&gateway).assert_accepted()));
+        let state = |name: &str| {
+            let all = gateway_destinations(&gateway);
+            all.iter().find(|shown| shown["name"] == name).unwrap()["state"].clone()
+        };
+        wait_until("it is down", SOON, || state("app") == "down");
+        let due = |gateway: &Gateway| {
+            let shown = gateway.admin_get(&format!("/api/v1/events/{first}"));
+            let at =
+                shown["destinations"].as_array().unwrap().iter().find(|at| at["name"] == "other").cloned();
+            at.unwrap()["due"].clone()
+        };
+        let (sent, before) = (app.seen().len(), due(&gateway));
+        assert!(before.is_string(), "{before}");
+        gateway.rewrite(&set(&config.replace("delays = [\"50ms\", ", "delays = [\"60ms\", ")));
+        let reloads = |gateway: &Gateway| gateway.metric("hooklatch_config_reloads_total{result=\"ok\"}");
+        let read = reloads(&gateway);
+        gateway.signal(Signal::HUP);
+        wait_until("it is read", SOON, || reloads(&gateway) > read);
+        event("after").send(&gateway).assert_accepted();
+        std::thread::sleep(Duration::from_millis(400));
+        let all = gateway_destinations(&gateway);
+        let states: Vec<_> = all.iter().map(|shown| shown["state"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(states, ["down", "paused"], "{store}");
+        assert_eq!((app.seen().len(), other.seen().len()), (sent, 1), "{store}");
+        assert_eq!(due(&gateway), before, "{store}");
+    }
+}
+
+fn gateway_destinations(gateway: &Gateway) -> Vec<Value> {
+    gateway.admin_get("/api/v1/destinations")["destinations"].as_array().unwrap().clone()
+}
+
+#[test]
 fn a_sender_that_waits_for_an_app_that_is_down_or_paused_gets_its_502_at_once() {
     let app = App::start();
     let config = CONFIG.replace("deliver_to = [\"app\"]", "deliver_to = [\"app\"]\n    ack = \"delivered\"");
@@ -135,9 +183,16 @@ fn a_renamed_destination_takes_its_backlog_along() {
         gateway.rewrite(&renamed);
         gateway.cli(&["reload"]).ok();
         event("new").send(&gateway).assert_accepted();
+        // It is the same destination: what an operator said of it goes along, once.
+        wait_for_state(&gateway, "paused");
+        gateway.cli(&["destinations", "resume", "shop"]).ok();
         app.wait_for(6);
         wait_until("nothing is pending", SOON, || destination(&gateway)["pending_events"] == 0);
         assert_eq!(destination(&gateway)["name"], "shop", "{store}");
+        gateway.signal(Signal::TERM);
+        gateway.wait_for_exit(SOON);
+        gateway.start_again();
+        wait_for_state(&gateway, "open");
     }
 }
 
@@ -186,6 +241,45 @@ fn dead_letters_go_out_again_at_a_rate() {
 }
 
 #[test]
+fn of_a_hundred_destinations_eighty_and_the_senders_notice_nothing_of_twenty_that_hang_or_refuse() {
+    const EVENTS: usize = 20;
+    let (works, hangs) = (App::start(), App::start());
+    hangs.always(Reply::Hang);
+    let refuses = App::reserve();
+    let names: Vec<String> = (0..100).map(|n| format!("\"d{n}\"")).collect();
+    let mut config = format!(
+        "[routes.github]\npath = \"/github\"\nprovider = \"github\"\n\
+         secrets = [{{ value = \"{SECRET}\" }}]\ndeliver_to = [{}]\n",
+        names.join(", ")
+    );
+    for n in 0..100 {
+        let url = match n {
+            0..10 => format!("{}/{n}", hangs.url()),
+            10..20 => format!("http://{refuses}/{n}"),
+            _ => format!("{}/{n}", works.url()),
+        };
+        config.push_str(&format!("[destinations.d{n}]\nurl = \"{url}\"\nconcurrency = 2\n"));
+    }
+    let gateway = Setup::new(&config).start();
+    let mut connection = gateway.connect();
+    let began = Instant::now();
+    for n in 0..EVENTS {
+        let sent = Instant::now();
+        event(&format!("h{n}")).send_on(&mut connection).assert_accepted();
+        assert!(sent.elapsed() < Duration::from_secs(1), "a sender waited for {:?}", sent.elapsed());
+    }
+    works.wait_for_exactly(80 * EVENTS, Duration::from_millis(200));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(hangs.seen().len(), 10 * 2, "as many as may be in flight");
+    let listed = gateway.admin_get("/api/v1/destinations");
+    for destination in listed["destinations"].as_array().unwrap() {
+        let well = destination["name"].as_str().unwrap()[1..].parse::<usize>().unwrap() >= 20;
+        let pending = destination["pending_events"].as_u64().unwrap();
+        assert_eq!(pending, if well { 0 } else { EVENTS as u64 }, "{destination}");
+    }
+}
+
+#[test]
 fn the_app_counts_no_more_than_the_rate_and_hardly_less() {
     let app = App::start();
     let config = CONFIG.replace("url = \"$APP\"", "url = \"$APP\"\n    rate = \"100/s\"");
@@ -200,6 +294,13 @@ fn the_app_counts_no_more_than_the_rate_and_hardly_less() {
     let rate = (320 - before) as f64 / began.elapsed().as_secs_f64();
     println!("asked for 100 a second, the app counted {rate:.1}");
     assert!(rate <= 105.0, "{rate}");
-    // Other work on the same machine may only slow it down.
+    // Other work on the same machine may only slow it down, and hardly in every second: the best one is within 5 %.
     assert!(rate >= 80.0, "{rate}");
+    let seen = app.seen();
+    let second = Duration::from_secs(1);
+    let in_second =
+        |from: Instant| seen.iter().filter(|seen| seen.at >= from && seen.at < from + second).count();
+    let best = seen.iter().map(|first| in_second(first.at)).max().unwrap();
+    println!("in its best second {best}");
+    assert!((95..=105).contains(&best), "{best}");
 }

@@ -9,7 +9,7 @@ use super::request::{event, http};
 use crate::buffer::{Buffer, Status};
 use crate::clock::Clock;
 use crate::delivery::settings::{DestinationOptions, DestinationSettings, Endpoint};
-use crate::delivery::{Destinations, Undelivered};
+use crate::delivery::{Destinations, LaneState, Undelivered};
 use crate::event::{Ack, Answer, Event, EventId};
 use crate::net::Resolver;
 use crate::observe::{EventLog, Metrics};
@@ -107,6 +107,44 @@ async fn one_destination_that_hangs_does_not_hold_up_another() {
     assert_eq!(hangs.count(), 8);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_hundred_destinations_eighty_notice_nothing_of_twenty_that_hang_or_refuse() {
+    const EACH: usize = 10;
+    let works: Vec<Double> = (0..80).map(|_| Double::always(Act::Answer(answer(200, "", "")))).collect();
+    let hangs = Double::always(Act::Hang);
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refuses = http("127.0.0.1", nobody.local_addr().unwrap().port());
+    drop(nobody);
+    let house = house();
+    let mut all = Vec::new();
+    for n in 0..100 {
+        let endpoint = match n {
+            0..10 => hangs.tcp().await,
+            10..20 => refuses.clone(),
+            _ => works[n - 20].tcp().await,
+        };
+        all.push(settings(&format!("d{n}"), endpoint, |options| options.retry_delays = vec![MS(60_000); 3]));
+    }
+    house.destinations.apply(&all);
+    let began = Instant::now();
+    let mut slowest = Duration::ZERO;
+    for n in 0..EACH {
+        for destination in 0..100 {
+            let kept = Instant::now();
+            house.keep(&format!("d{destination}"), &n.to_string()).await;
+            slowest = slowest.max(kept.elapsed());
+        }
+    }
+    assert!(slowest < MS(500), "a keep took {slowest:?}");
+    until("the deliveries of those that are well", || works.iter().all(|app| app.count() == EACH)).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(hangs.count(), 10 * 8, "as many as may be in flight");
+    for n in 0..100 {
+        let pending = house.buffer.lane(&format!("d{n}")).depth().0;
+        assert_eq!(pending, if n < 20 { EACH as u64 } else { 0 }, "d{n}");
+    }
+}
+
 #[tokio::test]
 async fn a_changed_url_takes_the_backlog_along() {
     let (old, new) =
@@ -145,6 +183,28 @@ async fn a_reload_cuts_nothing_and_keeps_the_connections_that_still_fit() {
     assert_eq!(app.busiest.load(std::sync::atomic::Ordering::SeqCst), 2);
     let bodies: std::collections::BTreeSet<_> = app.seen.lock().iter().map(|s| s.body.clone()).collect();
     assert_eq!(bodies.len(), 8, "none twice");
+}
+
+#[tokio::test]
+async fn what_probes_failed_with_goes_along_when_a_destination_that_is_down_gets_another_name() {
+    let down = Double::always(Act::Answer(answer(503, "", "")));
+    let works = Double::always(Act::Answer(answer(200, "", "")));
+    let house = house();
+    let breaks = |options: &mut DestinationOptions| {
+        options.breaker_failures = 2;
+        options.probe_after = MS(20);
+    };
+    house.destinations.apply(&[settings("old", down.tcp().await, breaks)]);
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        ids.push(house.keep("old", &n.to_string()).await);
+    }
+    until("it is down", || matches!(house.destinations.health()[0].state, LaneState::Tripped { .. })).await;
+    let sent = down.count();
+    until("probes with several of them", || down.count() > sent + 4).await;
+    let renamed = |options: &mut DestinationOptions| options.formerly = vec!["old".into()];
+    house.destinations.apply(&[settings("new", works.tcp().await, renamed)]);
+    until("all of them are delivered", || ids.iter().all(|id| house.status(*id) == Status::Delivered)).await;
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 mod client;
 mod destinations;
 mod double;
+mod herd;
 mod http2;
 mod lane;
+mod orphans;
 mod outage;
 mod pace;
 mod regions;
@@ -12,3 +14,4 @@ mod request;
 mod resign;
 mod rig;
 mod scheduler;
+mod succession;

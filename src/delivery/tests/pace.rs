@@ -38,7 +38,7 @@ async fn the_rate_is_never_exceeded_and_hardly_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fifty_thousand_retries_that_are_due_at_once_leave_at_the_lane_s_rate() {
+async fn retries_that_are_due_at_once_reach_the_app_at_the_lane_s_rate() {
     let app = Double::new(|nth, _| if nth < 5000 { Act::Answer(answer(404, "", "")) } else { ok() });
     let rig = Rig::new(app, |options| options.retry_delays = vec![SECONDS(3600)]);
     for n in 0..5000 {

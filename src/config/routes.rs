@@ -349,6 +349,7 @@ fn proxy(value: Value<'_>, table: &Table<'_>, around: &Surroundings<'_>) -> Opti
     let rule = options.host.unwrap_or(if https { HostRule::Destination } else { HostRule::Keep });
     Some(ProxySettings {
         upstreams,
+        destination: (!is_url).then(|| text.into()),
         tls: UpstreamTls::from(&options.tls),
         keep_host: rule == HostRule::Keep,
         connect_timeout: options.connect_timeout,

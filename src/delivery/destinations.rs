@@ -25,7 +25,7 @@ use super::tls::Tls;
 use crate::buffer::{Buffer, Lane, MaxPending};
 use crate::clock::{Clock, Millis};
 use crate::event::Region;
-use crate::net::{Failover, Resolver};
+use crate::net::{Failovers, Resolver};
 use crate::observe::{EventLog, Metrics};
 use crate::units::Rate;
 
@@ -40,6 +40,7 @@ pub struct Destinations {
     clock: Clock,
     record: Arc<Record>,
     signers: RouteSigners,
+    failovers: Failovers,
     running: Mutex<BTreeMap<Arc<str>, Running>>,
     /// Whether the record is written and orphans are looked after.
     kept: AtomicBool,
@@ -135,6 +136,7 @@ impl Destinations {
             record: Arc::new(Record::open(folder, clock.clone())?),
             clock,
             signers: RouteSigners::default(),
+            failovers: Failovers::default(),
             running: Mutex::default(),
             kept: AtomicBool::new(false),
         })
@@ -144,6 +146,12 @@ impl Destinations {
     #[must_use]
     pub fn trusting(self, tls: Tls) -> Self {
         Self { tls, ..self }
+    }
+
+    /// The same, sharing what is known of which places are up.
+    #[must_use]
+    pub fn sharing(self, failovers: Failovers) -> Self {
+        Self { failovers, ..self }
     }
 
     /// How the events of each route are signed for destinations with `sign = "provider"`: from the next attempt on.
@@ -244,15 +252,10 @@ impl Destinations {
         settings.formerly.iter().chain([&settings.name]).map(|name| self.buffer.lane(name)).collect()
     }
 
-    /// What attempts under `settings` are made with; the connections of `before` stay where they still fit, and so does
-    /// what is known of which places are up.
+    /// What attempts under `settings` are made with; the connections of `before` stay where they still fit.
     fn work(&self, settings: &DestinationSettings, before: Option<&Work>) -> Arc<Work> {
-        let same_places =
-            |before: &&Work| before.targets.iter().map(|target| &target.place).eq(&settings.places());
-        let failover = before.filter(same_places).map_or_else(
-            || Arc::new(Failover::new(settings.places().len())),
-            |before| Arc::clone(&before.failover),
-        );
+        let places = settings.places().iter().map(|place| place.endpoint.to_string()).collect();
+        let failover = self.failovers.of(&settings.name, places);
         let same_ways = |before: &&Work| {
             before.settings.tls == settings.tls
                 && before.settings.connect_timeout == settings.connect_timeout

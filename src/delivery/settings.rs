@@ -1,5 +1,6 @@
 //! What the user can set about a destination.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,19 @@ pub enum Endpoint {
         /// The socket's file.
         path: PathBuf,
     },
+}
+
+/// As a URL, the port always with it.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, host, port) = match self {
+            Self::Http { host, port } => ("http", host, port),
+            Self::Https { host, port } => ("https", host, port),
+            Self::Unix { path } => return write!(f, "unix:{}", path.display()),
+        };
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{scheme}://{open}{host}{close}:{port}")
+    }
 }
 
 /// The `Host` header that the app sees.

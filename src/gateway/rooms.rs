@@ -24,7 +24,7 @@ use crate::ingress::{
     Action, Bound, CONFIRMATIONS, Confirmation, Door, Ingress, ListenAddress, Listener, Parts, RouteSettings,
     ServerOptions, ServerSettings, Upstream, raise_open_files,
 };
-use crate::net::Resolver;
+use crate::net::{Failovers, Resolver};
 use crate::observe::{EventLog, Metrics};
 
 /// What is read of the answer to a confirmation, bytes.
@@ -78,20 +78,23 @@ impl Rooms {
         let resolver = Resolver::system();
         let dedupe = Dedupe::new(&config.dedupe, clock.clone(), state_dir.dedupe_key()?);
         let buffer = buffer(&config.buffer, &clock, &dedupe, &metrics)?;
-        let destinations = Arc::new(Destinations::new(
+        let failovers = Failovers::default();
+        let destinations = Destinations::new(
             buffer.clone(),
             resolver.clone(),
             Arc::clone(&metrics),
             log.clone(),
             clock.clone(),
             Some(state_dir.path()),
-        )?);
+        )?;
+        let destinations = Arc::new(destinations.sharing(failovers.clone()));
         let (confirm, confirmations) = mpsc::channel(CONFIRMATIONS);
         let parts = Parts {
             clock: clock.clone(),
             dedupe: Arc::clone(&dedupe),
             buffer: buffer.clone(),
             confirmations: confirm,
+            failovers,
             metrics: Arc::clone(&metrics),
             log,
         };

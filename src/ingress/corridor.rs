@@ -34,6 +34,7 @@ use crate::buffer::Buffer;
 use crate::clock::Clock;
 use crate::dedupe::Dedupe;
 use crate::event::{EventId, EventIds};
+use crate::net::Failovers;
 use crate::observe::{EventLog, Metrics, RequestLine, RequestOutcome, RouteMetrics};
 use rates::Limiter;
 use route::{Kind, Route};
@@ -57,6 +58,8 @@ pub struct Parts {
     pub buffer: Buffer,
     /// Takes the addresses that providers want to be asked for a confirmation.
     pub confirmations: mpsc::Sender<Confirmation>,
+    /// Which places of destinations are up.
+    pub failovers: Failovers,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The log of events.

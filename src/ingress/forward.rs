@@ -128,6 +128,7 @@ mod tests {
         let passage = Passage {
             settings: Arc::new(ProxySettings {
                 upstreams: vec![upstream.clone()],
+                destination: None,
                 tls: UpstreamTls::default(),
                 keep_host,
                 connect_timeout: Duration::from_secs(1),

@@ -464,6 +464,7 @@ mod tests {
         let passage = Passage {
             settings: Arc::new(ProxySettings {
                 upstreams: vec![Upstream::Unix("/app.sock".into()), Upstream::Unix("/far.sock".into())],
+                destination: None,
                 tls: UpstreamTls::default(),
                 keep_host: true,
                 connect_timeout: Duration::from_secs(1),

@@ -364,6 +364,8 @@ pub struct DedupeRule {
 pub struct ProxySettings {
     /// The app, at one place or, the preferred one first, at several of which one is gone to; at least one.
     pub upstreams: Vec<Upstream>,
+    /// The destination that these are, where they are one: who delivers there knows of them, too.
+    pub destination: Option<Arc<str>>,
     /// Of the upstreams that speak it.
     pub tls: UpstreamTls,
     /// `Host` as the sender wrote it (the default for http and unix), or the upstream's own.

@@ -4,6 +4,8 @@
 //! fails it is down again. So a region that is gone costs three failures and then one every ten seconds, and one that
 //! comes back is used again at most ten seconds later.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,6 +15,31 @@ use tokio::time::Instant;
 pub const FAILURES: u32 = 3;
 /// How long it is then left alone.
 pub const DOWN_FOR: Duration = Duration::from_secs(10);
+
+/// What is known of the places of each destination, the same for all who go there. Cheap to clone; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Failovers(Arc<Mutex<HashMap<Arc<str>, Known>>>);
+
+#[derive(Debug)]
+struct Known {
+    places: Vec<String>,
+    health: Arc<Failover>,
+}
+
+impl Failovers {
+    /// The health of `destination`, whose `places` are these, written as URLs. What is known stays known as long as they
+    /// stay the same.
+    #[must_use]
+    pub fn of(&self, destination: &Arc<str>, places: Vec<String>) -> Arc<Failover> {
+        let mut all = self.0.lock();
+        if let Some(known) = all.get(destination).filter(|known| known.places == places) {
+            return Arc::clone(&known.health);
+        }
+        let health = Arc::new(Failover::new(places.len()));
+        all.insert(Arc::clone(destination), Known { places, health: Arc::clone(&health) });
+        health
+    }
+}
 
 /// The health of several places, by their position in order of preference. Never of none.
 #[derive(Debug)]
@@ -105,6 +132,17 @@ mod tests {
             let expected = if n == FAILURES { Change::WentDown } else { Change::None };
             assert_eq!(failover.failed(position, now), expected, "{n}");
         }
+    }
+
+    #[test]
+    fn all_who_go_to_a_destination_know_the_same_as_long_as_its_places_stay() {
+        let (all, now) = (Failovers::default(), Instant::now());
+        let of =
+            |name: &str, places: [&str; 2]| all.clone().of(&name.into(), places.map(str::to_owned).to_vec());
+        take_down(&of("app", ["http://a", "http://b"]), 0, now);
+        assert_eq!(of("app", ["http://a", "http://b"]).up(), [false, true]);
+        assert_eq!(of("other", ["http://a", "http://b"]).up(), [true, true], "it may have another way there");
+        assert_eq!(of("app", ["http://b", "http://a"]).up(), [true, true]);
     }
 
     #[test]

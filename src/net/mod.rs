@@ -8,7 +8,7 @@ mod ip_set;
 mod resolver;
 mod tls;
 
-pub use failover::{Change, Failover};
+pub use failover::{Change, Failover, Failovers};
 pub use ip_list::{AllowIps, IpList, IpListView, ListChange, Published};
 pub use ip_set::{IpSet, NotAnAddress};
 pub use resolver::{ResolveError, Resolver};

@@ -103,6 +103,18 @@ impl Resolver {
         Self::with(dns, HOSTS_FILE)
     }
 
+    /// One that knows what stands in `hosts_file`, and nothing else.
+    #[cfg(test)]
+    pub(crate) fn of_hosts(hosts_file: &'static str) -> Self {
+        Self::with(Err("there is none".to_owned()), hosts_file)
+    }
+
+    /// The time of everything that it remembers is over.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.0.cache.invalidate_all();
+    }
+
     fn with(dns: Result<TokioResolver, String>, hosts_file: &'static str) -> Self {
         let cache = Cache::builder()
             .max_capacity(CACHED_NAMES)

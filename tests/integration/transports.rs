@@ -192,6 +192,13 @@ fn a_region_that_is_gone_is_passed_over_and_used_again_when_it_is_back() {
     let shown = &gateway.admin_get("/api/v1/destinations")["destinations"][0]["regions"];
     assert_eq!((shown[0]["name"].as_str(), shown[0]["up"].as_bool()), (Some("near"), Some(false)), "{shown}");
 
+    // The doors know the same: none of them asked the near one again.
+    let passed = far.seen().len();
+    for _ in 0..5 {
+        assert_eq!(gateway.send("GET", "/page", &[], b"").status, 200);
+    }
+    assert_eq!(far.seen().len(), passed + 5);
+
     let near = App::start_at(near_address);
     near.always(Reply::status(204));
     wait_until("the near one is used again", Duration::from_secs(15) + SOON, || {
@@ -205,4 +212,25 @@ fn a_region_that_is_gone_is_passed_over_and_used_again_when_it_is_back() {
     near.wait_for(2);
     wait_until("the attempt is noted", SOON, || regions(&last) == ["near"]);
     assert_eq!((up("near"), far.seen().len()), (1.0, before));
+}
+
+#[test]
+fn what_a_pass_through_finds_out_of_a_region_is_known_of_the_destination() {
+    let far = App::start();
+    let toml = r#"
+        [routes.rest]
+        path = "/*"
+        proxy_to = "app"
+        [destinations.app]
+        regions = [{ name = "near", url = "http://$NEAR" }, { name = "far", url = "$FAR" }]
+    "#;
+    let near = App::reserve().to_string();
+    let gateway = Setup::new(toml).set("FAR", far.url()).set("NEAR", near).start();
+    for _ in 0..4 {
+        assert_eq!(gateway.send("GET", "/page", &[], b"").status, 200);
+    }
+    let up = |region: &str| {
+        gateway.metric(&format!("hooklatch_region_up{{destination=\"app\",region=\"{region}\"}}"))
+    };
+    assert_eq!((up("near"), up("far")), (0.0, 1.0));
 }

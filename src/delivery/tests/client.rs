@@ -203,6 +203,56 @@ async fn every_address_of_a_name_is_tried() {
 }
 
 #[tokio::test]
+async fn a_failover_in_dns_is_followed_when_a_connection_ends_or_grows_old() {
+    const KEEPALIVE: Duration = Duration::from_secs(3600);
+    let at = |ip: &str, port: u16| TcpListener::bind((ip.to_owned(), port));
+    let listener = at("127.0.0.1", 0).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let near = Double::new(|nth, _| match nth {
+        3 => Act::AnswerAndClose(answer(200, "connection: close\r\n", "")),
+        _ => Act::Answer(answer(200, "", "")),
+    });
+    let far = Double::always(Act::Answer(answer(200, "", "")));
+    near.serve(listener);
+    far.serve(at("127.0.0.2", port).await.unwrap());
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    let path: &'static str = Box::leak(hosts.path().to_str().unwrap().to_owned().into_boxed_str());
+    let resolver = Resolver::of_hosts(path);
+    let points_to = |ip: &str| {
+        std::fs::write(hosts.path(), format!("{ip} app.test\n")).unwrap();
+        resolver.forget();
+    };
+    let endpoint = Endpoint::Http { host: "app.test".to_owned(), port };
+    let connector = Connector::new(&endpoint, SECONDS(5), resolver.clone(), Tls::system());
+    let client = HttpClient::new(connector, KEEPALIVE, 8);
+    let counts = || (near.count(), far.count());
+
+    points_to("127.0.0.1");
+    exchange(&client, "").await.unwrap();
+    points_to("127.0.0.2");
+    exchange(&client, "").await.unwrap();
+    assert_eq!(counts(), (2, 0), "the connection is open, and young");
+    let later = async |time| {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
+    };
+    later(MAX_CONNECTION_AGE - SECONDS(1)).await;
+    exchange(&client, "").await.unwrap();
+    assert_eq!(counts(), (3, 0));
+    later(SECONDS(2)).await;
+    exchange(&client, "").await.unwrap();
+    assert_eq!(counts(), (3, 1), "at its age the next one goes where the name points now");
+
+    points_to("127.0.0.1");
+    later(MAX_CONNECTION_AGE).await;
+    exchange(&client, "").await.unwrap();
+    points_to("127.0.0.2");
+    exchange(&client, "").await.unwrap();
+    assert_eq!(counts(), (4, 2), "the server ended the connection: the next one is looked up anew");
+}
+
+#[tokio::test]
 async fn a_metadata_address_is_never_connected_to() {
     for host in ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254"] {
         let endpoint = Endpoint::Http { host: host.to_owned(), port: 80 };

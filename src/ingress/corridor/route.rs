@@ -81,7 +81,7 @@ impl Route {
                 Kind::Deliver(Box::new(Corridor::build(&name, *settings, server, parts)))
             }
             Action::Proxy(settings) => {
-                let failover = failover(&settings, old);
+                let failover = failover(&settings, parts, old);
                 Kind::Proxy(Arc::new(settings), failover)
             }
         };
@@ -182,8 +182,12 @@ impl Route {
     }
 }
 
-/// What is known of the upstreams stays known where they stay the same.
-fn failover(settings: &ProxySettings, old: Option<&Route>) -> Arc<Failover> {
+/// What is known of the upstreams stays known where they stay the same, and is shared with who delivers there.
+fn failover(settings: &ProxySettings, parts: &Parts, old: Option<&Route>) -> Arc<Failover> {
+    if let Some(destination) = &settings.destination {
+        let places = settings.upstreams.iter().map(Upstream::to_string).collect();
+        return parts.failovers.of(destination, places);
+    }
     match old.map(|old| &old.kind) {
         Some(Kind::Proxy(before, failover)) if before.upstreams == settings.upstreams => Arc::clone(failover),
         _ => Arc::new(Failover::new(settings.upstreams.len())),

@@ -143,6 +143,7 @@ pub(super) fn upstream(address: SocketAddr) -> Upstream {
 pub(super) fn proxy_to(upstream: Upstream) -> ProxySettings {
     ProxySettings {
         upstreams: vec![upstream],
+        destination: None,
         tls: UpstreamTls::default(),
         keep_host: true,
         connect_timeout: Duration::from_secs(2),

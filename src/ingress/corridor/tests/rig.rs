@@ -21,7 +21,7 @@ use crate::ingress::{
     ProxySettings, Reply, RouteSettings, ServerOptions, ServerSettings, TrustedProxies, Upstream,
     UpstreamTls,
 };
-use crate::net::{AllowIps, IpSet};
+use crate::net::{AllowIps, Failovers, IpSet};
 use crate::observe::{EventLog, Metrics};
 use crate::secret::Secret;
 use crate::select::{Message, Selector};
@@ -188,6 +188,7 @@ fn hook(corridor: CorridorSettings) -> RouteSettings {
 pub(super) fn proxy(name: &str, path: PathPattern) -> RouteSettings {
     let settings = ProxySettings {
         upstreams: vec![Upstream::Tcp { host: "127.0.0.1".to_owned(), port: 9, tls: false }],
+        destination: None,
         tls: UpstreamTls::default(),
         keep_host: true,
         connect_timeout: Duration::from_secs(5),
@@ -264,6 +265,7 @@ impl Rig {
             dedupe: Arc::clone(&dedupe),
             buffer: buffer.clone(),
             confirmations: confirm,
+            failovers: Failovers::default(),
             metrics: Arc::clone(&metrics),
             log: log.clone(),
         };

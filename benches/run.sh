@@ -238,6 +238,16 @@ half_of_maximum() { # ACK: half of what hooklatch accepts, from the rounds so fa
     "$load" half "$results" "hooklatch, accept, ack = $1"
 }
 
+idle_round() {
+    for ack in memory durable; do
+        # Just before: how long a sync takes is the disk's mood.
+        [ "$ack" = memory ] || taskset -c 0 "$load" fdatasync "$work" >>"$results"
+        start_hooklatch "$ack" 8
+        taskset -c 1 "$load" latency "http://$listen/github" --name "hooklatch, idle, ack = $ack" --app "$app" >>"$results"
+        finish
+    done
+}
+
 latency_round() { # RATE
     start "$load" bare "$listen"
     generate "pingora, bare" /github --rate "$1"
@@ -267,6 +277,10 @@ for round in $(seq "$rounds"); do
     through_round
 done
 drain_round
+for round in $(seq "$rounds"); do
+    echo "an idle gateway, round $round of $rounds" >&2
+    idle_round
+done
 rate=$(half_of_maximum memory)
 for round in $(seq "$rounds"); do
     echo "latency at $rate/s, round $round of $rounds" >&2

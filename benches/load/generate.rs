@@ -109,7 +109,7 @@ pub fn run(args: &Args) {
     println!("{line}");
 }
 
-fn split(url: &str) -> (SocketAddr, &str) {
+pub fn split(url: &str) -> (SocketAddr, &str) {
     let rest = url.strip_prefix("http://").expect("http://HOST:PORT/PATH");
     let slash = rest.find('/').expect("http://HOST:PORT/PATH");
     (rest[..slash].parse().unwrap(), &rest[slash..])

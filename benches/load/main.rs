@@ -8,6 +8,7 @@
 //! load app  127.0.0.1:9001                    # an app that answers 200
 //! load sink 127.0.0.1:9001                    # an app that takes a connection and never answers
 //! load generate http://127.0.0.1:9000/github --pid PID
+//! load latency http://127.0.0.1:9000/github --app 127.0.0.1:9001   # one event at a time, from the sender to the app
 //! load fdatasync FOLDER                       # the disk's own
 //! load report FILE                            # the table
 //! ```
@@ -27,6 +28,7 @@ mod busy;
 mod fdatasync;
 mod generate;
 mod http;
+mod latency;
 mod reference;
 mod report;
 mod requests;
@@ -56,6 +58,8 @@ enum Command {
     Sink { listen: SocketAddr },
     /// Sends signed events and prints what came of them as a line of JSON
     Generate(generate::Args),
+    /// Sends signed events one at a time and tells how long each took to the app
+    Latency(latency::Args),
     /// How long the disk of FOLDER takes for an fdatasync into blocks that were written before
     Fdatasync { folder: PathBuf },
     /// Makes a table of a file of such lines
@@ -77,6 +81,7 @@ fn main() {
             app::sink(listen);
         }
         Command::Generate(args) => generate::run(&args),
+        Command::Latency(args) => latency::run(&args),
         Command::Fdatasync { folder } => fdatasync::run(&folder),
         Command::Report { file } => report::print(&file),
         Command::Half { file, name } => report::half(&file, &name),

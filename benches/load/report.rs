@@ -14,7 +14,7 @@ type Lines = BTreeMap<String, Vec<Value>>;
 pub fn print(file: &Path) {
     let text = std::fs::read_to_string(file).expect("the file of results");
     let mut throughput = Lines::new();
-    let mut latency = Lines::new();
+    let (mut latency, mut idle) = (Lines::new(), Lines::new());
     let mut order: Vec<String> = Vec::new();
     let mut probes: Vec<f64> = Vec::new();
     for line in text.lines() {
@@ -26,6 +26,10 @@ pub fn print(file: &Path) {
         }
         if let Some(p50) = line.pointer("/fdatasync_us/p50").and_then(Value::as_f64) {
             probes.push(p50);
+            continue;
+        }
+        if line["mode"] == "idle" {
+            idle.entry(name).or_default().push(line);
             continue;
         }
         if !order.contains(&name) {
@@ -41,6 +45,7 @@ pub fn print(file: &Path) {
         println!("fdatasync of 4 KiB into blocks that were written before: {probe:.0} µs (median)\n");
     }
     print_storage(&order, &throughput);
+    print_idle(&idle, probe);
     print_latency(&order, &latency, probe);
 }
 
@@ -61,6 +66,25 @@ fn print_storage(order: &[String], lines: &Lines) {
         if let (Some(gone), Some(came)) = (figure("/per_second"), figure("/arrived_per_second")) {
             println!("{name}: {gone:.0}/s went while {came:.0}/s came: {:.1} ×\n", gone / came);
         }
+    }
+}
+
+/// From the sender's write to the app: asked are 300 µs, and one fdatasync more where it is waited for.
+fn print_idle(lines: &Lines, probe: Option<f64>) {
+    const ASKED: f64 = 300.0;
+    for (name, group) in lines {
+        let figure = |pointer| median(group, pointer).unwrap_or(f64::NAN);
+        let asked = if name.contains("durable") { probe.map(|probe| ASKED + probe) } else { Some(ASKED) };
+        let asked = asked.map_or_else(
+            || "fdatasync was not measured".to_owned(),
+            |most| format!("asked: p50 at most {most:.0}"),
+        );
+        println!(
+            "{name}: an event was at the app after {:.0} µs (p99 {:.0}; {asked}), its 2xx after {:.0} µs\n",
+            figure("/delivery_us/p50"),
+            figure("/delivery_us/p99"),
+            figure("/ack_us/p50")
+        );
     }
 }
 

@@ -15,10 +15,12 @@ type Figures = BTreeMap<String, u64>;
 type Case = fn(&Path);
 
 pub fn run(folder: &Path, cases: &[&str]) {
-    let all: [(&str, Case); 5] = [
+    let all: [(&str, Case); 7] = [
         ("start-1", |folder| start(folder, 1, 2_000)),
         ("start-10", |folder| start(folder, 10, 10_000)),
         ("pending", pending),
+        ("ordered", ordered),
+        ("retries", retries),
         ("refill", refill),
         ("tails", tails),
     ];
@@ -109,6 +111,52 @@ fn pending(folder: &Path) {
         tell("  an accept takes of CPU time", percent("accept_cpu_ns"), "%", Some(110));
         tell("  an accept without them", median(&without, "accept_cpu_ns"), "ns", None);
         let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+/// Events behind busy order keys, all of which were looked at: they wait for the one before them.
+fn ordered(folder: &Path) {
+    const KEYS: u64 = 9_000;
+    let max_bytes = 8 * GIB;
+    let empty = folder.join("empty");
+    fill(&empty, 101, 100, 1, max_bytes, ["plain", "stop"]);
+    let without = open(&empty, 1, max_bytes, &["settle"]);
+    let full = folder.join("full");
+    fill(&full, 10_000_000, 100, 1, max_bytes, [format!("ordered-{KEYS}").as_str(), "stop"]);
+    let with = open(&full, 1, max_bytes, &["fail", "settle"]);
+    assert_eq!(with["failed"], KEYS, "each key once");
+    println!("10,000,000 events behind {KEYS} keys that fail");
+    tell("  start", with["start_ms"], "ms", None);
+    let more = |name: &str| with[name].saturating_sub(without[name]);
+    tell("  more memory than without them", more("memory_kib"), "KiB", Some(64 << 10));
+    tell("  more memory, the most meanwhile", more("peak_kib"), "KiB", None);
+    let _ = std::fs::remove_dir_all(&full);
+    for (what, with) in [("of one key", "ordered-1"), ("without a key", "plain")] {
+        let one = folder.join("one");
+        fill(&one, 200_000, 1024, 1, max_bytes, [with, "stop"]);
+        let rounds: Vec<_> = (0..ROUNDS).map(|_| open(&one, 1, max_bytes, &["deliver"])).collect();
+        tell(&format!("one event after the other, {what}"), median(&rounds, "delivered_ns"), "ns", None);
+        let _ = std::fs::remove_dir_all(&one);
+    }
+}
+
+/// Events that failed once and wait for their second attempt.
+fn retries(folder: &Path) {
+    const WAITING: u64 = 1_000_000;
+    let max_bytes = 8 * GIB;
+    let (empty, full) = (folder.join("empty"), folder.join("full"));
+    fill(&empty, 101, 100, 1, max_bytes, ["plain", "stop"]);
+    fill(&full, WAITING, 100, 1, max_bytes, ["plain", "stop"]);
+    let without = open(&empty, 1, max_bytes, &["settle"]);
+    // Once in the process in which they failed, once in the next one.
+    let rounds =
+        [("that failed now", &["fail", "settle"][..]), ("that failed before the start", &["settle"][..])];
+    for (what, how) in rounds {
+        let with = open(&full, 1, max_bytes, how);
+        println!("1,000,000 retries {what}");
+        let each = |name: &str| with[name].saturating_sub(without[name]) * 1024 / WAITING;
+        tell("  memory for each", each("memory_kib"), "B", Some(100));
+        tell("  memory for each, the most meanwhile", each("peak_kib"), "B", None);
     }
 }
 

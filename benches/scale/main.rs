@@ -1,7 +1,7 @@
 //! What a large backlog costs: a start, memory, an accept beside it, the way to one event behind all others, a tail of
 //! noise. Each is prepared and measured by a process of its own, through the buffer as the gateway uses it.
 //!
-//! `make scale`, or `target/release/examples/scale FOLDER [start-1 start-10 pending refill tails]…`. The folder is made,
+//! `make scale`, or `target/release/examples/scale FOLDER [start-1 start-10 pending ordered retries refill tails]…`. The folder is made,
 //! and removed at the end; 30 GB are needed. As root the page cache is dropped before every start.
 #![allow(
     missing_docs,
@@ -30,6 +30,6 @@ fn main() {
         ["fill", folder, rest @ ..] => fill::run(Path::new(folder), rest),
         ["open", folder, rest @ ..] => open::run(Path::new(folder), rest),
         [folder, cases @ ..] => cases::run(Path::new(folder), cases),
-        [] => eprintln!("usage: scale FOLDER [start-1 start-10 pending refill tails]…"),
+        [] => eprintln!("usage: scale FOLDER [start-1 start-10 pending ordered retries refill tails]…"),
     }
 }

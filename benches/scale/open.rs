@@ -5,13 +5,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::fill::rooms;
+use hooklatch::buffer::{Lane, Settled};
+use hooklatch::clock::Millis;
+use hooklatch::event::{Ack, Answer, Attempt};
+
+use crate::fill::{Rooms, With, rooms};
 use crate::process::{anonymous, cpu, own};
 
 /// So many events are accepted beside the backlog.
 const ACCEPTED: u64 = 300_000;
 
-/// `LANES MAX_BYTES [settle] [accept] [last]`: figures, one a line.
+/// So many events are delivered one after the other.
+const DELIVERED: u64 = 100_000;
+
+/// `LANES MAX_BYTES [fail] [deliver] [settle] [accept] [last]`: figures, one a line.
 pub fn run(folder: &Path, args: &[&str]) {
     let lanes = args[0].parse::<u64>().unwrap();
     let (before, read, began) = (anonymous(), own("io", "read_bytes"), Instant::now());
@@ -38,6 +45,14 @@ pub fn run(folder: &Path, args: &[&str]) {
         tell("last_read_kib", (own("io", "rchar") - read) / 1024);
         tell("last_from_disk_kib", (own("io", "read_bytes") - from_disk) / 1024);
     }
+    if args.contains(&"fail") {
+        tell("failed", fail_all(&rooms, &all[0]));
+    }
+    if args.contains(&"deliver") {
+        let began = Instant::now();
+        deliver(&rooms, &all[0]);
+        tell("delivered_ns", (began.elapsed().as_nanos() / u128::from(DELIVERED)) as u64);
+    }
     if args.contains(&"settle") {
         // What the feeder reads, the keeper does, and the allocator gives back.
         std::thread::sleep(Duration::from_secs(5));
@@ -48,12 +63,47 @@ pub fn run(folder: &Path, args: &[&str]) {
         let body = Bytes::from(vec![b'x'; 100]);
         let (used, began) = (cpu(), Instant::now());
         let first = 1 << 40;
-        rooms.keep_all(first, first + ACCEPTED, &body, &all[..1], false);
-        rooms.keep(first + ACCEPTED, &body, &all[0], false, hooklatch::event::Ack::Durable);
+        rooms.keep_all(first, first + ACCEPTED, &body, &all[..1], With::Nothing);
+        rooms.keep(first + ACCEPTED, &body, &all[0], With::Nothing, Ack::Durable);
         tell("accept_ns", (began.elapsed().as_nanos() / u128::from(ACCEPTED)) as u64);
         tell("accept_cpu_ns", (cpu() - used) * 1_000_000 / ACCEPTED);
         tell("accepted_memory_kib", anonymous());
     }
     // Ended here: what is asked of a stop is asked elsewhere, and the folder is to stay as it is.
     std::process::exit(0);
+}
+
+fn attempt(at: Millis, status: u16) -> Attempt {
+    let (number, took, answer) = (1, Duration::from_millis(5), Answer::Status(status));
+    Attempt { number, at, took, answer, region: None }
+}
+
+/// Each event that can be taken fails and waits an hour, until none can be: of order keys, all are busy then. How many.
+fn fail_all(rooms: &Rooms, lane: &Lane) -> u64 {
+    const QUIET: Duration = Duration::from_secs(5);
+    let mut failed = 0;
+    let due = rooms.clock.now().plus(Duration::from_secs(3600));
+    loop {
+        let taken = lane.take(256);
+        if taken.is_empty() && rooms.runtime.block_on(tokio::time::timeout(QUIET, lane.changed())).is_err() {
+            return failed;
+        }
+        for delivery in taken {
+            lane.defer(delivery.event.id, attempt(rooms.clock.now(), 503), due, Bytes::new());
+            failed += 1;
+        }
+    }
+}
+
+/// Delivers one event after the other.
+fn deliver(rooms: &Rooms, lane: &Lane) {
+    let mut delivered = 0;
+    while delivered < DELIVERED {
+        let Some(delivery) = lane.take(1).pop() else {
+            rooms.runtime.block_on(lane.changed());
+            continue;
+        };
+        lane.settle(delivery.event.id, Settled::Delivered, attempt(rooms.clock.now(), 200), Bytes::new());
+        delivered += 1;
+    }
 }

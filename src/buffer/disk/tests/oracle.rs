@@ -43,6 +43,12 @@ impl Story {
             Some((what, _)) => !settles(*what),
         }
     }
+
+    /// Whether what is promised ends with the event being over, whatever was noted since.
+    fn promised_over(&self) -> bool {
+        let last = self.promised.checked_sub(1).and_then(|last| self.steps.get(last));
+        last.is_some_and(|(what, _)| settles(*what))
+    }
 }
 
 #[derive(Debug)]
@@ -405,7 +411,9 @@ impl Oracle {
                 let step = step.ok_or_else(|| format!("{seq} at {lane}: {last:?} was invented"))?;
                 // Over is over; by which of its replays, the log need not tell.
                 let over = last.is_some_and(|(_, step)| settles(step.what));
-                if over && story.promised == story.steps.len() && !story.waits() {
+                if over && step < story.promised && story.promised_over() {
+                    story.steps.truncate(story.promised);
+                    story.at = None;
                     continue;
                 }
                 if step < story.promised {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::buffer::{DYING_AGAIN, Shared, State};
 use super::lanes::{Ready, Wanted, WantedRetry};
 use super::mortician::{Burial, Job};
 use super::ports::Read;
 use super::progress::{Progress, What};
+use super::shared::{DYING_AGAIN, Shared, State};
 use crate::event::Attempt;
 
 /// How much is read for one lane before the next one has its turn, in bytes.

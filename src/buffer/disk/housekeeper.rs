@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::buffer::Shared;
 use super::ports::Live;
+use super::shared::Shared;
 
 /// How long it sleeps between two looks. The writer wakes it when it has taken a spare.
 const EVERY: Duration = Duration::from_millis(20);

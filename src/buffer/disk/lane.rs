@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::buffer::{MAX_DYING, Shared, State};
 use super::lanes::Ready;
 use super::mortician::{Burial, Job};
 use super::progress::{Progress, What};
+use super::shared::{MAX_DYING, Shared, State};
 use crate::buffer::express::LaneSignal;
 use crate::buffer::handoff::{DeadReason, Delivery, Settled};
 use crate::clock::Millis;

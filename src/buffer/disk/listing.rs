@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use super::buffer::{DiskBuffer, Shared};
+use super::buffer::DiskBuffer;
 use super::dead::DeadLetter;
 use super::mortician::Job;
 use super::ports::Read;
 use super::progress::What;
+use super::shared::Shared;
 use super::source::Source;
 use crate::buffer::handoff::KeepError;
 use crate::buffer::view::{BufferStats, DestinationView, EventFilter, EventView, LaneStats, Status};

@@ -122,12 +122,14 @@ mod retries;
 mod rows;
 mod scan;
 mod segment;
+mod shared;
 pub(super) mod source;
 mod spares;
 mod spilled;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod writer;
 
 pub use buffer::DiskBuffer;

@@ -7,11 +7,11 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::buffer::{DYING_AGAIN, Shared};
 use super::dead::{DeadLetter, Inserted};
 use super::lanes::Ready;
 use super::ports::Read;
 use super::progress::{Progress, What};
+use super::shared::{DYING_AGAIN, Shared};
 use crate::buffer::handoff::{DeadReason, KeepError};
 use crate::clock::Millis;
 use crate::event::EventId;

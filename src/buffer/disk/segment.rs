@@ -1,19 +1,23 @@
 //! One segment: its file, and what is known of its records: in memory until its index is written, then by its index.
 
+mod numbers;
+mod window;
+
 use std::collections::HashSet;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::device::{Device, DeviceFile};
+use super::device::Device;
 use super::index::{self, IdRow, Index, IndexError, Offsets, Row};
 use super::record::{self, Kind, SegmentHeader};
-use super::source::{Names, Source};
+use super::source::Source;
 use crate::clock::Millis;
 use crate::event::OrderKey;
+pub(super) use numbers::Numbers;
+pub(super) use window::Window;
 
 /// A segment, whoever holds it may read what is committed.
 #[derive(Debug)]
@@ -79,60 +83,6 @@ pub(super) struct Rows {
     pub lanes: Vec<(u32, Arc<str>)>,
     pub sources: Vec<(u32, Source)>,
     pub replaces: Vec<u32>,
-}
-
-/// From a segment's own numbers to the shared ones. Segments of this process use the shared ones themselves.
-#[derive(Debug, Default)]
-pub(super) enum Numbers {
-    #[default]
-    Shared,
-    Own {
-        /// Each ascending by the own number.
-        lanes: Vec<(u32, u32)>,
-        sources: Vec<(u32, u32)>,
-    },
-}
-
-impl Numbers {
-    /// Gives the names of a segment numbers among the shared ones.
-    pub fn new(lanes: &[(u32, Arc<str>)], sources: &[(u32, Source)], names: &mut Names) -> Self {
-        let mut own_lanes: Vec<_> = lanes.iter().map(|(own, name)| (*own, names.lane(name))).collect();
-        own_lanes.sort_unstable();
-        own_lanes.dedup_by_key(|(own, _)| *own);
-        let mut own_sources = Vec::new();
-        for (own, source) in sources {
-            let lanes: Option<Vec<u32>> = source.lanes.iter().map(|lane| find(&own_lanes, *lane)).collect();
-            // A source with a destination whose name is lost is as good as lost: nobody can say where it goes.
-            if let Some(mut lanes) = lanes {
-                lanes.sort_unstable();
-                lanes.dedup();
-                let source = Source { lanes: lanes.into(), ..source.clone() };
-                own_sources.push((*own, names.source(source)));
-            }
-        }
-        own_sources.sort_unstable();
-        own_sources.dedup_by_key(|(own, _)| *own);
-        Self::Own { lanes: own_lanes, sources: own_sources }
-    }
-
-    pub fn lane(&self, own: u32) -> Option<u32> {
-        match self {
-            Self::Shared => Some(own),
-            Self::Own { lanes, .. } => find(lanes, own),
-        }
-    }
-
-    pub fn source(&self, own: u32) -> Option<u32> {
-        match self {
-            Self::Shared => Some(own),
-            Self::Own { sources, .. } => find(sources, own),
-        }
-    }
-}
-
-fn find(pairs: &[(u32, u32)], own: u32) -> Option<u32> {
-    let at = pairs.binary_search_by_key(&own, |(own, _)| *own).ok()?;
-    pairs.get(at).map(|(_, shared)| *shared)
 }
 
 impl<D: Device> Segment<D> {
@@ -448,48 +398,4 @@ impl Summary {
 pub(super) fn find_row(rows: &[Row], seq: u64) -> Option<&Row> {
     let at = rows.binary_search_by_key(&seq, |row| row.seq).ok()?;
     rows.get(at)
-}
-
-/// Reads a file forward in large pieces.
-#[derive(Debug)]
-pub(super) struct Window<'a, F> {
-    file: &'a F,
-    bytes: Vec<u8>,
-    from: u32,
-}
-
-/// How much is read at once.
-const PIECE: usize = 256 * 1024;
-
-impl<'a, F: DeviceFile> Window<'a, F> {
-    pub fn new(file: &'a F) -> Self {
-        Self { file, bytes: Vec::new(), from: 0 }
-    }
-
-    /// The `len` bytes at `offset`; nothing where the file ends before.
-    pub fn get(&mut self, offset: u32, len: u32) -> io::Result<Option<&[u8]>> {
-        let inside = offset >= self.from
-            && u64::from(offset) + u64::from(len) <= u64::from(self.from) + self.bytes.len() as u64;
-        if !inside {
-            self.read(offset, PIECE.max(len as usize))?;
-        }
-        let at = (offset - self.from) as usize;
-        Ok(at.checked_add(len as usize).and_then(|end| self.bytes.get(at..end)))
-    }
-
-    /// Reads `len` bytes at `offset`, or up to the file's end.
-    pub fn read(&mut self, offset: u32, len: usize) -> io::Result<()> {
-        self.bytes.clear();
-        self.from = offset;
-        let rest = self.file.len()?.saturating_sub(u64::from(offset));
-        self.bytes.resize(len.min(usize::try_from(rest).unwrap_or(len)), 0);
-        match self.file.read_at(&mut self.bytes, u64::from(offset)) {
-            Ok(read) => self.bytes.truncate(read),
-            Err(error) => {
-                self.bytes.clear();
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
 }

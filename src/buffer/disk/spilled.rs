@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::buffer::{DiskBuffer, Shared};
+use super::buffer::DiskBuffer;
 use super::dead::{DeadLetter, Inserted};
 use super::progress::{Loc, Progress, What};
+use super::shared::Shared;
 use crate::buffer::handoff::DeadReason;
 use crate::buffer::spill::{self, Spilled, SpilledPlace, TakenSpill};
 use crate::event::{ClaimKeeper, Turn};

@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::batch::Batch;
-use super::buffer::Shared;
 use super::lanes::{Ready, Reserved};
 use super::load::Load;
 use super::ports::CommitFailed;
+use super::shared::Shared;
 use crate::buffer::handoff::KeepError;
 use crate::clock::Millis;
 use crate::event::{Claim, DedupeKey, EventId};

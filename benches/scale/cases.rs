@@ -178,10 +178,17 @@ fn tails(folder: &Path) {
         mixed ^= mixed >> 29;
         (mixed.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32) as u8
     };
-    let tails: [(&str, &dyn Fn(u64) -> u8); 3] = [
+    // At every fourth byte one whose length, of up to 32 MiB, has nothing to do with the one before.
+    let any_length = |at: u64| match at % 4 {
+        0 => 1,
+        3 => noise(at) & 1,
+        _ => noise(at),
+    };
+    let tails: [(&str, &dyn Fn(u64) -> u8); 4] = [
         ("noise", &noise),
         ("bytes that look like frames of 16 MiB everywhere", &|_| 1),
-        ("bytes that look like frames of 2 KiB everywhere", &|at| [2, 2, 0, 0][at as usize % 4]),
+        ("bytes that look like frames of 514 bytes and 32 MiB", &|at| [2, 2, 0, 0][at as usize % 4]),
+        ("bytes that look like frames of any length", &any_length),
     ];
     for (what, byte) in tails {
         fill(folder, 10_000, 1024, 1, 4 * GIB, ["keyed", "kill"]);

@@ -24,6 +24,23 @@ fn the_next_record_is_found_wherever_damage_ends() {
     }
 }
 
+/// Long ones are checked by sums of which not every place has one.
+#[test]
+fn a_long_record_is_found_wherever_it_begins_and_ends() {
+    for (before, len, after) in (0..140).map(|n| (n, 500 + n * 7, 139 - n)).chain([(3, 300_000, 1)]) {
+        let payload: Vec<u8> = (0..len).map(|at| ((at * 31) >> 3) as u8).collect();
+        let record = sealed(Kind::Event, &payload, 9, 0, 0);
+        let mut log = [&vec![0xee; before], &record[..], &vec![0xee; after]].concat();
+        assert_eq!(next_valid(&log, 9, 0), Some(before), "{before}, {len}, {after}");
+        assert_eq!(next_valid(&log, 8, 0), None);
+        for at in (before..before + record.len()).step_by(record.len() / 9) {
+            log[at] ^= 4;
+            assert_eq!(next_valid(&log, 9, 0), None, "{before}, {len}, {after}: damaged at {at}");
+            log[at] ^= 4;
+        }
+    }
+}
+
 #[test]
 fn bytes_made_to_cost_much_cost_little() {
     // Frames at every 16th byte, each with a payload of megabytes that is there: a CRC of each would be 250 GB.

@@ -50,6 +50,13 @@ pub(super) fn gateway(view: &AdminView, replays: &Replays, now: Millis) -> Value
             "history_events": stats.history_events,
             "history_bytes": stats.history_bytes,
         },
+        "disk": stats.disk.map(|disk| json!({
+            "state": disk.state.as_str(),
+            "error": disk.error,
+            "failures": disk.failures,
+            "damaged_records": disk.damaged,
+            "bytes": disk.bytes,
+        })),
         "dedupe": {"ids": ids, "evicted": evicted},
         "replays": replays.shown(),
     })

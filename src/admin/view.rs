@@ -102,6 +102,7 @@ impl AdminView {
             dedupe_ids: dedupe_ids as u64,
             dedupe_evicted,
             dead_bytes: stats.dead_bytes,
+            dead_nearly_full: stats.dead_nearly_full,
             destinations: stats
                 .destinations
                 .into_iter()

@@ -20,13 +20,14 @@ mod view;
 
 #[doc(hidden)]
 pub use disk::fuzz_record;
-pub use disk::{DiskBuffer, DiskLane};
+pub use disk::{DiskBuffer, DiskLane, make_folder};
 pub use handoff::{DeadReason, Delivery, Express, KeepError, MaxPending, Settled};
 pub use memory::{MemoryBuffer, MemoryLane};
 pub use settings::{BufferOptions, BufferSettings, Store};
 pub use spill::{SpillReport, TakenSpill};
 pub use view::{
-    BufferStats, DestinationView, EventFilter, EventView, LaneStats, MAX_ATTEMPTS_KEPT, MAX_EXCERPT, Status,
+    BufferStats, DestinationView, DiskState, DiskStats, EventFilter, EventView, LaneStats, MAX_ATTEMPTS_KEPT,
+    MAX_EXCERPT, Status,
 };
 
 use std::path::Path;

@@ -136,8 +136,50 @@ pub struct BufferStats {
     pub history_events: u64,
     /// Their bytes.
     pub history_bytes: u64,
+    /// The dead letters take 80 % of their own bound, where they have one, or more.
+    pub dead_nearly_full: bool,
+    /// How the disk is, where events are kept on one.
+    pub disk: Option<DiskStats>,
     /// Each destination's share.
     pub destinations: Vec<LaneStats>,
+}
+
+/// How the disk below the buffer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskStats {
+    /// In a word.
+    pub state: DiskState,
+    /// What went wrong last, in words; nothing once something was written since.
+    pub error: Option<String>,
+    /// What the disk refused since the start.
+    pub failures: u64,
+    /// Damaged records met since the start.
+    pub damaged: u64,
+    /// What segments and spares take of it.
+    pub bytes: u64,
+}
+
+/// Whether the disk takes what it is to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskState {
+    /// It does.
+    Ok,
+    /// The buffer is as large as it may be, and no event is taken before some are delivered.
+    Full,
+    /// It refused something since the last commit that it took.
+    Failing,
+}
+
+impl DiskState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Full => "full",
+            Self::Failing => "failing",
+        }
+    }
 }
 
 /// One destination's share of the buffer.

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+
+use crate::buffer::make_folder;
 
 /// The folder, held: its lock lasts as long as this value.
 #[derive(Debug)]
@@ -15,17 +17,13 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes the folder where there is none (mode 0700) and takes its lock.
+    /// Makes the folder where there is none (mode 0700), so that its name outlives a power loss, and takes its lock.
     ///
     /// # Errors
     /// A sentence that names the folder: it cannot be made or written to, or another process holds it.
     pub fn open(path: &Path) -> Result<Self, String> {
         let failed = |what: &str, error: io::Error| format!("cannot {what} {}: {error}", path.display());
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|e| failed("create the folder", e))?;
+        make_folder(path).map_err(|e| failed("create the folder", e))?;
         let lock_path = path.join("LOCK");
         let mut lock = OpenOptions::new()
             .read(true)

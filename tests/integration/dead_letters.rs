@@ -169,3 +169,76 @@ fn a_disk_that_does_not_answer_holds_up_who_asked_for_it_and_not_the_health() {
         assert_eq!(replay.join().unwrap().json()["destinations"], 1);
     });
 }
+
+/// Dead letters on disk, with a bound of 1 MiB, that go after `retention`.
+fn bounded(retention: &str) -> String {
+    format!(
+        r#"
+        [routes.github]
+        path = "/github"
+        provider = "github"
+        max_body = "64KiB"
+        secrets = [{{ value = "{SECRET}" }}]
+        deliver_to = ["app"]
+        [destinations.app]
+        url = "$APP"
+        [dead]
+        max_bytes = "1MiB"
+        retention = "{retention}"
+        "#
+    )
+}
+
+#[test]
+fn dead_letters_are_bounded_and_announced_before_they_go() {
+    let app = App::start();
+    app.always(Reply::status(410));
+    let toml = bounded("20h").replace("$APP", &app.url());
+    let setup = Setup::new(&toml).server("max_body = \"64KiB\"").buffer("max_bytes = \"64MiB\"");
+    let mut gateway = setup.store("disk").start();
+    let says = |gateway: &Gateway, what: &str| gateway.log_lines().iter().any(|line| line.contains(what));
+    let send = |gateway: &Gateway, id: &str| {
+        let body = format!("{{\"n\":\"{id}{}\"}}", "x".repeat(60_000));
+        Signed::github("/github", SECRET, id, body.as_bytes()).send(gateway).assert_accepted()
+    };
+    send(&gateway, "first");
+    wait_for_dead(&gateway, 1);
+    assert_eq!(gateway.metric("hooklatch_dead_nearly_full"), 0.0);
+    for n in 0..13 {
+        send(&gateway, &n.to_string());
+    }
+    wait_for_dead(&gateway, 14);
+    assert_eq!(gateway.metric("hooklatch_dead_nearly_full"), 1.0);
+    // At the bound nothing more goes there, and nothing is lost.
+    for n in 13..24 {
+        send(&gateway, &n.to_string());
+    }
+    wait_until("the bound is met", SOON, || {
+        gateway.metric("hooklatch_limit_hits_total{limit=\"dead.max_bytes\"}") > 0.0
+    });
+    let (dead, pending) = ("hooklatch_dead_events", "hooklatch_buffer_events");
+    let all = |gateway: &Gateway| {
+        [dead, pending]
+            .map(|name| gateway.metric(&format!("{name}{{destination=\"app\"}}")))
+            .iter()
+            .sum::<f64>()
+    };
+    assert_eq!(all(&gateway), 25.0);
+    assert!(gateway.metric("hooklatch_dead_bytes") <= f64::from(1 << 20));
+
+    gateway.kill();
+    gateway.start_again();
+    gateway.wait_for_log("they are nearly full", |line| {
+        line.to_string().contains("over 80 % of dead.max_bytes")
+    });
+    gateway.wait_for_log("they go soon", |line| line.to_string().contains("go within a day"));
+    assert!(!says(&gateway, "dead letters were removed"));
+    assert_eq!(all(&gateway), 25.0);
+
+    gateway.kill();
+    gateway.rewrite(&bounded("1s").replace("$APP", &app.url()));
+    std::thread::sleep(Duration::from_secs(1));
+    gateway.start_again();
+    gateway.wait_for_log("they are gone", |line| line.to_string().contains("dead letters were removed"));
+    wait_for_dead(&gateway, 0);
+}

@@ -24,6 +24,7 @@ fn status_tells_the_whole_at_a_glance() {
     );
     assert_eq!((&status["buffer"]["events"], &status["buffer"]["max_events"]), (&json!(1), &json!(100_000)));
     assert_eq!(status["dedupe"], json!({"ids": 0, "evicted": 0}));
+    assert_eq!(status["disk"], Value::Null, "this buffer is in memory");
 }
 
 #[test]

@@ -73,14 +73,15 @@ impl DiskBuffer {
         let now = clock.now();
         let spool = {
             let hastened = dead.hastened().map_err(|error| error.to_string())?;
-            let mut rebuild = recovered::Rebuilding::new(&mut lanes, &names, &*ids, hastened);
+            let gone = dead.was_set_aside();
+            let mut rebuild = recovered::Rebuilding::new(&mut lanes, &names, &*ids, hastened, gone);
             let spool = Spool::open(device, spool_options(settings), Arc::clone(&names), now, &mut rebuild)
                 .map_err(|error| format!("{}/spool: {error}", settings.path.display()))?;
             rebuild.finish(&spool, &dead)?;
             spool
         };
         let damaged = spool.stats().corrupt_records;
-        metrics.corrupt_records(damaged);
+        metrics.corrupt_records(damaged + u64::from(dead.was_set_aside()));
         let (feed, fed) = channel();
         let (bury, burials) = channel();
         let (keeper, calls) = channel();

@@ -19,6 +19,8 @@ use crate::clock::Millis;
 pub(super) struct Upkeep {
     /// The last look for segments to merge that found none.
     fruitless: Option<Fruitless>,
+    /// So many rounds pass before a disk that refused a spare is asked for one again.
+    refused: u32,
     /// Segments of which a part stands in a merged one already. After a restart this is not known, and harms nobody: that
     /// part may be copied once more.
     halved: HashSet<u32>,
@@ -37,6 +39,8 @@ struct Fruitless {
 
 /// After so many rounds it is looked again, whatever changed.
 const LOOKED_AGAIN: u32 = 50;
+/// After so many rounds a disk that refused is asked again: a second.
+const ASKED_AGAIN: u32 = 50;
 
 impl Fruitless {
     /// Whether a look would hardly find another answer. It costs as much as reading what waits in two segments: not in
@@ -75,6 +79,7 @@ impl<D: Device> Spool<D> {
         now: Millis,
         flush: &dyn Fn() -> bool,
     ) -> Maintained {
+        upkeep.refused = upkeep.refused.saturating_sub(1);
         let mut round = Round { upkeep, live, now, flush, done: Maintained::default() };
         self.reclaim();
         round.done.sealed = self.seal_all();
@@ -141,17 +146,12 @@ impl<D: Device> Spool<D> {
         while self.spares.count() < early {
             let before = self.spares.count();
             if before < asked {
-                match self.make_spare() {
-                    Ok(true) => {
-                        round.done.created += 1;
-                        // Where spares go as fast as they are made, this loop is long: a start after a kill would have to
-                        // scan every segment that was left meanwhile.
-                        round.done.sealed += self.seal_all();
-                        continue;
-                    }
-                    Ok(false) => {}
-                    // There may be room in a segment that is settled.
-                    Err(error) => self.failed("making a spare segment", &error),
+                if self.make_spare_where_asked(round) {
+                    round.done.created += 1;
+                    // Where spares go as fast as they are made, this loop is long: a start after a kill would have to
+                    // scan every segment that was left meanwhile.
+                    round.done.sealed += self.seal_all();
+                    continue;
                 }
             } else if self.may_grow() {
                 return;
@@ -168,6 +168,18 @@ impl<D: Device> Spool<D> {
                 return;
             }
         }
+    }
+
+    /// Whether a new spare was made: not where the folder is as large as it may be, nor just after the disk refused one.
+    fn make_spare_where_asked(&self, round: &mut Round<'_>) -> bool {
+        if round.upkeep.refused > 0 {
+            return false;
+        }
+        self.make_spare().unwrap_or_else(|_| {
+            // There may be room in a segment that is settled.
+            round.upkeep.refused = ASKED_AGAIN;
+            false
+        })
     }
 
     fn merge_unless_in_vain(&self, round: &mut Round<'_>) -> u32 {

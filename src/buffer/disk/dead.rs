@@ -33,6 +33,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 
+use self::file::NotOpen;
 use self::ledger::Ledger;
 use self::query::Query;
 use crate::buffer::handoff::DeadReason;
@@ -81,6 +82,8 @@ pub(in crate::buffer) struct DeadLetters {
     // Taken for as long as a call takes. The ledger has a lock of its own: asking how full it is waits for no disk.
     open: Mutex<Open>,
     ledger: Mutex<Ledger>,
+    /// A file that was damaged was moved away.
+    set_aside: bool,
 }
 
 #[derive(Debug)]
@@ -91,18 +94,44 @@ struct Open {
 }
 
 impl DeadLetters {
-    /// Opens the file at `path`, or makes it.
+    /// Opens the file at `path`, or makes it. One that is damaged is moved aside, byte for byte, for a human: what goes on
+    /// is worth more than what went wrong.
     ///
     /// # Errors
-    /// A sentence that names the file and says what to do: it cannot be had, is damaged, or is of a newer hooklatch.
+    /// A sentence that names the file and says what to do: it cannot be had, or is of a newer hooklatch.
     pub fn open(path: &Path, options: DeadOptions) -> Result<Self, String> {
+        let what = match Self::begin(path, options) {
+            Ok(store) => return Ok(store),
+            Err(NotOpen::Refused(why)) => return Err(why),
+            Err(NotOpen::Damaged(what)) => what,
+        };
+        let aside = file::set_aside(path)
+            .map_err(|error| format!("{}, and not moved away: {error}", error::damaged(path, &what)))?;
+        tracing::error!(
+            "{}, and were moved to {}: hooklatch begins without any; the sqlite3 tool may still read some of them",
+            error::damaged(path, &what),
+            aside.display()
+        );
+        match Self::begin(path, options) {
+            Ok(store) => Ok(Self { set_aside: true, ..store }),
+            Err(NotOpen::Refused(why)) => Err(why),
+            Err(NotOpen::Damaged(what)) => Err(error::damaged(path, &what)),
+        }
+    }
+
+    fn begin(path: &Path, options: DeadOptions) -> Result<Self, NotOpen> {
         let connection = file::open(path)?;
         let begin = || -> rusqlite::Result<(i64, Ledger)> {
             Ok((file::data_version(&connection)?, Ledger::count(&connection)?))
         };
-        let (seen, ledger) = begin().map_err(|error| file::sentence(path, &error))?;
+        let (seen, ledger) = begin().map_err(|error| file::not_open(path, &error))?;
         let open = Mutex::new(Open { connection, seen });
-        Ok(Self { path: path.to_owned(), options, open, ledger: Mutex::new(ledger) })
+        Ok(Self { path: path.to_owned(), options, open, ledger: Mutex::new(ledger), set_aside: false })
+    }
+
+    /// Whether a file was damaged at the start.
+    pub fn was_set_aside(&self) -> bool {
+        self.set_aside
     }
 
     /// The letters of `id`, at `destination` or everywhere, for a replay: they stay until [`Self::remove`].

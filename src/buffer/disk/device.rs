@@ -10,6 +10,7 @@ use std::io;
 #[cfg(test)]
 pub(in crate::buffer) use fake::{FakeDevice, FakeFile, Op, Site};
 pub(in crate::buffer) use real::RealDevice;
+pub use real::make_folder;
 
 /// A folder of files. Names are relative to it and may hold one `/`.
 pub(in crate::buffer) trait Device: Debug + Send + Sync + 'static {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::dead::Usage;
 use super::ports::Live;
 use super::shared::Shared;
 
@@ -32,15 +33,16 @@ pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready
     // Senders wait for the others; where it may not, it is no worse than they are.
     let _ = rustix::process::nice(NICE);
     let mut dead_at = Instant::now();
-    let mut corrupt = told;
-    let mut announced: Option<Instant> = None;
+    let (mut corrupt, mut failures) = (told, 0);
+    let mut announced = Announced::default();
     loop {
         let live = Waiting(shared);
         shared.spool.maintain(&live, shared.clock.now(), &|| shared.flush());
         let stats = shared.spool.stats();
         shared.metrics.set_spool_segments(u64::from(stats.segments));
         shared.metrics.corrupt_records(stats.corrupt_records - corrupt);
-        corrupt = stats.corrupt_records;
+        shared.metrics.storage_failed(stats.storage_failures - failures);
+        (corrupt, failures) = (stats.corrupt_records, stats.storage_failures);
         shared.metrics.spool_written(shared.spool.device.take_written());
         if dead_at <= Instant::now() {
             dead_at = Instant::now() + DEAD_EVERY;
@@ -55,7 +57,25 @@ pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready
     }
 }
 
-fn look_at_the_dead(shared: &Shared, announced: &mut Option<Instant>) {
+/// When it was last said …
+#[derive(Default)]
+struct Announced {
+    /// … that some go soon,
+    soon: Option<Instant>,
+    /// … that they are nearly full.
+    nearly_full: Option<Instant>,
+}
+
+/// Whether what was said `at` is to be said now; then it is from now on.
+fn is_due(at: &mut Option<Instant>) -> bool {
+    let due = at.is_none_or(|at| at.elapsed() >= ANNOUNCED_EVERY);
+    if due {
+        *at = Some(Instant::now());
+    }
+    due
+}
+
+fn look_at_the_dead(shared: &Shared, announced: &mut Announced) {
     match shared.dead.expire(shared.clock.now()) {
         Ok(expired) => {
             if !expired.gone.is_empty() {
@@ -70,31 +90,26 @@ fn look_at_the_dead(shared: &Shared, announced: &mut Option<Instant>) {
                 state.lanes.undead(id.seq(), lane);
             }
             drop(state);
-            let due = announced.is_none_or(|at| at.elapsed() >= ANNOUNCED_EVERY);
-            let usage = shared.dead.usage();
-            if due && (expired.soon > 0 || usage.over_80_percent) {
-                *announced = Some(Instant::now());
-                announce(expired.soon, usage.over_80_percent, usage.bytes, usage.max_bytes);
-            }
+            announce(expired.soon, shared.dead.usage(), announced);
         }
         Err(error) => {
-            shared.metrics.storage_failed();
+            shared.metrics.storage_failed(1);
             tracing::error!(%error, "the dead letters cannot be looked through");
         }
     }
 }
 
-fn announce(soon: u64, nearly_full: bool, bytes: u64, max_bytes: u64) {
-    if soon > 0 {
+fn announce(soon: u64, usage: Usage, announced: &mut Announced) {
+    if soon > 0 && is_due(&mut announced.soon) {
         tracing::warn!(
             events = soon,
             "dead letters go within a day: dead.retention is nearly over; replay them now"
         );
     }
-    if nearly_full {
+    if usage.over_80_percent && is_due(&mut announced.nearly_full) {
         tracing::warn!(
-            bytes,
-            max_bytes,
+            bytes = usage.bytes,
+            max_bytes = usage.max_bytes,
             "the dead letters are over 80 % of dead.max_bytes; at the bound nothing more moves there"
         );
     }

@@ -7,12 +7,14 @@ use std::sync::mpsc::sync_channel;
 use super::buffer::DiskBuffer;
 use super::dead::DeadLetter;
 use super::mortician::Job;
-use super::ports::Read;
+use super::ports::{Read, Room};
 use super::progress::What;
 use super::shared::Shared;
 use super::source::Source;
 use crate::buffer::handoff::KeepError;
-use crate::buffer::view::{BufferStats, DestinationView, EventFilter, EventView, LaneStats, Status};
+use crate::buffer::view::{
+    BufferStats, DestinationView, DiskState, DiskStats, EventFilter, EventView, LaneStats, Status,
+};
 use crate::event::{Event, EventId};
 
 /// Rows looked at by one call of `list`; a row costs about 50 ns.
@@ -159,12 +161,31 @@ impl DiskBuffer {
             max_bytes: bound.bytes,
             history_events: held.0.saturating_sub(total.events),
             history_bytes: held.1.saturating_sub(total.bytes),
+            dead_nearly_full: dead.over_80_percent,
+            disk: Some(shared.disk_stats()),
             destinations,
         }
     }
 }
 
 impl Shared {
+    fn disk_stats(&self) -> DiskStats {
+        let (spool, room) = (self.spool.stats(), self.spool.room());
+        let state = match room {
+            _ if spool.last_error.is_some() => DiskState::Failing,
+            Room::Failed => DiskState::Failing,
+            Room::Full => DiskState::Full,
+            Room::Yes => DiskState::Ok,
+        };
+        DiskStats {
+            state,
+            error: spool.last_error,
+            failures: spool.storage_failures,
+            damaged: spool.corrupt_records + u64::from(self.dead.was_set_aside()),
+            bytes: spool.disk_bytes,
+        }
+    }
+
     fn letters(&self, id: EventId) -> Vec<DeadLetter> {
         self.dead.find(id).unwrap_or_else(|error| {
             tracing::error!(%error, "the dead letters cannot be read");

@@ -121,6 +121,7 @@ mod recovered;
 mod retries;
 mod rows;
 mod scan;
+mod search;
 mod segment;
 mod shared;
 pub(super) mod source;
@@ -133,6 +134,7 @@ mod thread;
 mod writer;
 
 pub use buffer::DiskBuffer;
+pub use device::make_folder;
 pub use lane::DiskLane;
 #[doc(hidden)]
 pub use record::fuzz_record;

@@ -63,7 +63,7 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
             }
             Job::Hastened(destination, at) => {
                 if let Err(error) = shared.dead.hasten(&destination, at) {
-                    shared.metrics.storage_failed();
+                    shared.metrics.storage_failed(1);
                     tracing::error!(%error, destination = &*destination, "what waits is due, but a restart will not know it");
                 }
             }
@@ -99,7 +99,7 @@ fn bury(shared: &Shared, burials: Vec<Burial>) {
         })
         .collect();
     let inserted = shared.dead.insert(&letters).unwrap_or_else(|error| {
-        shared.metrics.storage_failed();
+        shared.metrics.storage_failed(1);
         tracing::error!(%error, events = letters.len(), "the dead letters cannot be written; the events stay in the spool");
         vec![Inserted::NoRoom; letters.len()]
     });

@@ -216,6 +216,6 @@ pub(in crate::buffer) struct SpoolStats {
     pub corrupt_records: u64,
     /// Writes and syncs that failed since the start.
     pub storage_failures: u64,
-    /// The latest of these, in words; nothing once a commit succeeded since.
+    /// The latest of these, in words; nothing once a commit succeeded since, and a spare could be made if one was refused.
     pub last_error: Option<String>,
 }

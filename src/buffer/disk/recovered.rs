@@ -34,6 +34,10 @@ pub(super) struct Rebuilding<'a> {
     replayed: HashMap<(u64, u32), Millis>,
     /// Dead letters that were appended anew, by their own id, where they still pend.
     aliases: HashSet<(EventId, u32)>,
+    /// The dead letters were damaged and are gone: by lane, what the log says is among them.
+    gone: Option<HashMap<u32, RoaringTreemap>>,
+    /// Their ids. None is remembered longer than its event was safe.
+    forgotten: HashSet<DedupeKey>,
     /// The last source that was asked for: neighbours mostly have the same.
     source: Option<(u32, Arc<Source>)>,
 }
@@ -62,12 +66,14 @@ impl Waiting {
 }
 
 impl<'a> Rebuilding<'a> {
-    /// `hastened`: at which destinations somebody made due what waited, and when.
+    /// `hastened`: at which destinations somebody made due what waited, and when. `letters_are_gone`: what died is nowhere
+    /// any more.
     pub(super) fn new(
         lanes: &'a mut Lanes,
         names: &'a SharedNames,
         ids: &'a dyn ClaimKeeper,
         hastened: Vec<(Arc<str>, Millis)>,
+        letters_are_gone: bool,
     ) -> Self {
         for (destination, at) in hastened {
             let lane = names.write().lane(&destination);
@@ -82,6 +88,8 @@ impl<'a> Rebuilding<'a> {
             requeued: HashSet::new(),
             replayed: HashMap::new(),
             aliases: HashSet::new(),
+            gone: letters_are_gone.then(HashMap::new),
+            forgotten: HashSet::new(),
             source: None,
         }
     }
@@ -144,6 +152,13 @@ impl Rebuild for Rebuilding<'_> {
             None if self.replayed.is_empty() => {}
             None => drop(self.replayed.remove(&place)),
         }
+        if let Some(gone) = &mut self.gone {
+            let of_lane = gone.entry(progress.lane).or_default();
+            match progress.what {
+                What::Dead(_) => of_lane.insert(progress.seq),
+                _ => of_lane.remove(progress.seq),
+            };
+        }
         let settled = self.settled.entry(progress.lane).or_default();
         match progress.what {
             What::Delivered | What::Dead(_) | What::Lost => {
@@ -166,6 +181,11 @@ impl Rebuild for Rebuilding<'_> {
     fn event(&mut self, source: u32, row: &Row) {
         let Row { seq, len: weight, alias, turn, .. } = *row;
         let Some(source) = self.source(source) else { return };
+        if let Some(gone) = &self.gone
+            && source.lanes.iter().any(|lane| gone.get(lane).is_some_and(|gone| gone.contains(seq)))
+        {
+            self.forgotten.extend(row.key);
+        }
         let settled = &self.settled;
         let pending: Vec<u32> = source
             .lanes
@@ -193,6 +213,8 @@ impl Rebuild for Rebuilding<'_> {
     }
 
     fn id(&mut self, key: DedupeKey, id: EventId, kept_at: Millis) {
-        self.ids.restore(key, id, kept_at);
+        if !self.forgotten.contains(&key) {
+            self.ids.restore(key, id, kept_at);
+        }
     }
 }

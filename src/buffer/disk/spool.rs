@@ -6,11 +6,14 @@
 //! round: the caller's `flush` and its [`Live`] are called under it, and must not maintain, finish or wait for who does.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use super::batch::{Batch, Open};
 use super::commit::Writer;
@@ -63,8 +66,22 @@ pub(super) struct Health {
     corrupt: AtomicU64,
     failures: AtomicU64,
     last_error: Mutex<Option<String>>,
+    /// Why the disk refused the last spare that was asked of it, in words; that commits go on does not end it.
+    no_spare: Mutex<Option<String>>,
+    /// When the log was told what: what failed, and how.
+    logged: Mutex<HashMap<(&'static str, io::ErrorKind), Instant>>,
     room: AtomicU8,
 }
+
+/// What fails where the disk is full.
+const NO_SPARE: &str = "making a spare segment of the spool";
+
+fn failure(what: &str, error: &io::Error) -> String {
+    format!("{what} failed: {error}")
+}
+
+/// What goes wrong again and again is told the log so often.
+const LOGGED_EVERY: Duration = Duration::from_secs(10);
 
 impl Health {
     pub fn recovered(&self) {
@@ -76,6 +93,23 @@ impl Health {
 
     pub fn damaged(&self, records: u64) {
         self.corrupt.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// What is wrong now, in words.
+    fn error(&self) -> Option<String> {
+        let last = self.last_error.lock().clone();
+        last.or_else(|| self.no_spare.lock().clone())
+    }
+
+    /// Counts a failure, and tells the log: not of the same over and over, since a full disk is asked again every second.
+    fn count(&self, what: &'static str, error: &io::Error) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let (now, mut logged) = (Instant::now(), self.logged.lock());
+        logged.retain(|_, at| now.duration_since(*at) < LOGGED_EVERY);
+        if let Entry::Vacant(news) = logged.entry((what, error.kind())) {
+            news.insert(now);
+            tracing::error!("{}", failure(what, error));
+        }
     }
 }
 
@@ -208,7 +242,7 @@ impl<D: Device> Spool<D> {
             disk_bytes: u64::from(segments + spares) * u64::from(self.options.segment_bytes),
             corrupt_records: self.health.corrupt.load(Ordering::Relaxed),
             storage_failures: self.health.failures.load(Ordering::Relaxed),
-            last_error: self.health.last_error.lock().clone(),
+            last_error: self.health.error(),
         }
     }
 
@@ -238,7 +272,13 @@ impl<D: Device> Spool<D> {
 
     pub(super) fn make_spare(&self) -> io::Result<bool> {
         let others = || self.segments.read().len() + self.freed.lock().len();
-        self.spares.make(&self.device, self.options.segment_bytes, self.options.max_segments, others)
+        let (bytes, most) = (self.options.segment_bytes, self.options.max_segments);
+        let made = self.spares.make(&self.device, bytes, most, others);
+        if let Err(error) = &made {
+            self.health.count(NO_SPARE, error);
+        }
+        *self.health.no_spare.lock() = made.as_ref().err().map(|error| failure(NO_SPARE, error));
+        made
     }
 
     /// An event that fits half a segment finds room behind the open batch, or in a spare that is not the reserve.
@@ -246,7 +286,7 @@ impl<D: Device> Spool<D> {
         let spares = self.spares.count();
         let files = spares + self.segments.read().len();
         let rest = writer.room(self.options.segment_bytes);
-        let failed = self.health.last_error.lock().is_some();
+        let failed = self.health.error().is_some();
         let room = if spares > 1 || rest.is_some_and(|rest| rest >= self.options.segment_bytes / 2) {
             0
         } else if failed {
@@ -260,10 +300,9 @@ impl<D: Device> Spool<D> {
         self.health.room.store(room, Ordering::Relaxed);
     }
 
-    pub(super) fn failed(&self, what: &str, error: &io::Error) {
-        self.health.failures.fetch_add(1, Ordering::Relaxed);
-        tracing::error!("{what} failed: {error}");
-        *self.health.last_error.lock() = Some(format!("{what} failed: {error}"));
+    pub(super) fn failed(&self, what: &'static str, error: &io::Error) {
+        self.health.count(what, error);
+        *self.health.last_error.lock() = Some(failure(what, error));
     }
 
     /// Copies what is damaged away, for a human; counts and names it, once.

@@ -167,7 +167,7 @@ fn commit(shared: &Arc<Shared>, pace: &mut Pace, work: Work) {
         }
         Err(failed) => {
             pace.not_before = Some(now + AFTER_FAILURE);
-            report(shared, &failed);
+            report(&failed);
             shared.given_up(kept, &failed);
             for flush in flushes {
                 let _ = flush.send(false);
@@ -176,7 +176,6 @@ fn commit(shared: &Arc<Shared>, pace: &mut Pace, work: Work) {
     }
 }
 
-fn report(shared: &Shared, failed: &CommitFailed) {
-    shared.metrics.storage_failed();
+fn report(failed: &CommitFailed) {
     tracing::error!(error = %failed, "the disk refused a commit: senders get a 503, and the next commit goes to a new segment");
 }

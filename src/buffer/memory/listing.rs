@@ -93,6 +93,9 @@ impl State {
             max_bytes: bound.bytes,
             history_events: history.events,
             history_bytes: history.bytes,
+            // They are within the buffer's own bound.
+            dead_nearly_full: false,
+            disk: None,
             destinations,
         }
     }

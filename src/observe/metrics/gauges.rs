@@ -16,6 +16,8 @@ pub struct Gauges {
     pub dedupe_evicted: u64,
     /// Bytes of dead letters.
     pub dead_bytes: u64,
+    /// They take 80 % of their bound or more.
+    pub dead_nearly_full: bool,
     /// Each destination's share of the buffer.
     pub destinations: Vec<DestinationGauges>,
     /// Destination, region, and whether it is up.
@@ -47,6 +49,7 @@ pub(super) struct Families {
     dedupe_ids: IntGauge,
     dedupe_evicted: IntCounter,
     dead_bytes: IntGauge,
+    dead_nearly_full: IntGauge,
     events: IntGaugeVec,
     bytes: IntGaugeVec,
     dead: IntGaugeVec,
@@ -68,6 +71,11 @@ impl Families {
                 "Event ids forgotten before their time because the table was full.",
             )?,
             dead_bytes: gauge(r, "hooklatch_dead_bytes", "Bytes of dead letters.")?,
+            dead_nearly_full: gauge(
+                r,
+                "hooklatch_dead_nearly_full",
+                "1 while dead letters on disk take 80 % of dead.max_bytes or more.",
+            )?,
             events: gauge_family(
                 r,
                 "hooklatch_buffer_events",
@@ -120,6 +128,7 @@ impl Families {
         self.dedupe_ids.set(signed(now.dedupe_ids));
         self.dedupe_evicted.inc_by(now.dedupe_evicted.saturating_sub(self.dedupe_evicted.get()));
         self.dead_bytes.set(signed(now.dead_bytes));
+        self.dead_nearly_full.set(i64::from(now.dead_nearly_full));
         let families = [
             &self.events,
             &self.bytes,

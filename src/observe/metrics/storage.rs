@@ -30,7 +30,11 @@ impl Handles {
         r.register(Box::new(fsync.clone()))?;
         Ok(Self {
             fsync,
-            failures: counter(r, "hooklatch_storage_failures_total", "Writes that the storage refused.")?,
+            failures: counter(
+                r,
+                "hooklatch_storage_failures_total",
+                "Writes, syncs and reads that the storage refused.",
+            )?,
             corrupt: counter(
                 r,
                 "hooklatch_spool_corrupt_records_total",
@@ -53,9 +57,9 @@ impl Metrics {
         self.storage.fsync.observe(took.as_secs_f64());
     }
 
-    /// The storage refused a write.
-    pub fn storage_failed(&self) {
-        self.storage.failures.inc();
+    /// The storage refused so many times what it was asked for.
+    pub fn storage_failed(&self, times: u64) {
+        self.storage.failures.inc_by(times);
     }
 
     /// So many damaged records were found on the disk.

@@ -40,7 +40,7 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
     metrics.panicked();
     metrics.fsync(Duration::from_micros(290));
     metrics.fsync(Duration::from_secs(60));
-    metrics.storage_failed();
+    metrics.storage_failed(1);
     metrics.corrupt_records(5);
     metrics.spool_written(4096);
     metrics.spool_written(1);
@@ -51,6 +51,7 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
         dedupe_ids: 11,
         dedupe_evicted: 12,
         dead_bytes: 13,
+        dead_nearly_full: true,
         destinations: vec![DestinationGauges {
             name: "app".into(),
             events: 14,
@@ -101,6 +102,7 @@ fn every_metric_has_the_name_and_labels_of_the_contract() {
         "hooklatch_dedupe_ids 11",
         "hooklatch_dedupe_evicted_total 12",
         "hooklatch_dead_bytes 13",
+        "hooklatch_dead_nearly_full 1",
         r#"hooklatch_buffer_events{destination="app"} 14"#,
         r#"hooklatch_buffer_bytes{destination="app"} 15"#,
         r#"hooklatch_dead_events{destination="app"} 16"#,

@@ -205,8 +205,16 @@ fn a_full_disk_is_refused_before_it_is_full_and_recovers_by_itself() {
     let (mut gateway, load) = filled(&mount, &app);
     assert!(gateway.lives());
     assert_eq!(gateway.admin_request("GET", "/healthz", "").status, 200);
+    let disk = |gateway: &Gateway| gateway.admin_get("/api/v1/status")["disk"].clone();
+    let told = disk(&gateway);
+    let error = told["error"].as_str().unwrap_or_default();
+    assert!(told["state"] == "failing" && error.contains("MiB of the disk are free"), "{told}");
+    let said = gateway.log_lines().iter().filter(|line| line.contains("MiB of the disk are free")).count();
+    assert!((1..20).contains(&said), "the log says it {said} times");
+    assert!(gateway.metric("hooklatch_storage_failures_total") > 0.5);
     mount.grow("400m");
     accepts_within(&load, Duration::from_secs(5));
+    wait_until("the disk is well", SOON, || disk(&gateway)["state"] == "ok");
     let book = load.stop();
     assert!(book.strange().is_empty() && book.broken == 0, "{} broken, {:?}", book.broken, book.answers);
     app.set_mood(Mood::Answers(0));
@@ -231,4 +239,22 @@ fn a_gateway_starts_on_a_full_disk_and_delivers_its_way_out() {
     accepts_within(&load, DRAINED);
     let book = load.stop();
     judge_drained(&gateway, "app", &book, &app).assert_kept();
+}
+
+#[test]
+fn what_dies_while_the_disk_is_full_goes_to_the_dead_letters_and_what_finds_no_room_there_waits() {
+    let Some(mount) = Mount::of_size("48m") else { return };
+    let app = Ledger::start(Mood::Hangs);
+    let (mut gateway, load) = filled(&mount, &app);
+    let book = load.stop();
+    app.set_mood(Mood::Refuses);
+    let dead = || gateway.metric("hooklatch_dead_events{destination=\"app\"}") as usize;
+    wait_until("some are dead letters", SOON, || dead() > 50);
+    wait_until("the dead letters cannot grow", DRAINED, || {
+        gateway.log_lines().iter().any(|line| line.contains("the dead letters cannot be written"))
+    });
+    assert!(dead() < book.acked(), "the disk was not full");
+    mount.grow("400m");
+    judge_drained(&gateway, "app", &book, &Ledger::start(Mood::Hangs)).assert_kept();
+    assert!(gateway.lives());
 }

@@ -52,6 +52,8 @@ impl Arrived {
 pub enum Mood {
     /// 200 after a random while of at most this many milliseconds.
     Answers(u64),
+    /// 410: the event is dead.
+    Refuses,
     /// Reads the request, notes it, and is silent until its mood changes.
     Hangs,
 }
@@ -110,17 +112,18 @@ fn serve(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         let mut seen = shared.seen.lock().unwrap();
         seen.entry(id).and_modify(|arrived| arrived.again(print)).or_insert_with(|| Arrived::once(print));
         drop(seen);
-        let pause = {
+        let (pause, status) = {
             let mut mood = shared.mood.lock().unwrap();
             loop {
                 match *mood {
-                    Mood::Answers(at_most) => break chance.between(0, at_most),
+                    Mood::Answers(at_most) => break (chance.between(0, at_most), "200 OK"),
+                    Mood::Refuses => break (0, "410 Gone"),
                     Mood::Hangs => mood = shared.mood_changed.wait(mood).unwrap(),
                 }
             }
         };
         std::thread::sleep(Duration::from_millis(pause));
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+        stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
     }
     Ok(())
 }

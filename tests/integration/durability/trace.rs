@@ -1,9 +1,12 @@
-//! Reads what `strace -f -y` saw of a gateway: was each event on stable storage before its sender read 2xx?
+//! Reads what `strace -f -y` saw of a gateway: was each event on stable storage before its sender read 2xx, and the name of
+//! its file in the folder, and that folder's in the one above?
 
 use std::collections::HashMap;
+use std::path::Path;
 
 /// The system calls that the question needs, for `-e trace=`.
-pub const CALLS: &str = "pwrite64,fdatasync,write,writev,sendto,sendmsg";
+pub const CALLS: &str =
+    "pwrite64,fdatasync,fsync,?rename,?renameat,?renameat2,?mkdir,?mkdirat,write,writev,sendto,sendmsg";
 
 /// How the ids of the senders here begin; eight digits follow.
 const ID: &str = "event-";
@@ -24,6 +27,8 @@ enum Call {
     Write { file: String, events: Vec<String> },
     /// A sync of this file that began at this line: it covers what was written before that.
     Sync { file: String, begun: usize },
+    /// This file, or folder, got its name.
+    Name { path: String },
 }
 
 #[derive(Default)]
@@ -32,8 +37,10 @@ struct Reader {
     unfinished: HashMap<u32, Call>,
     /// By event: to which files it was written, and at which line that had ended.
     written: HashMap<String, Vec<(String, usize)>>,
-    /// By file: at which line the last sync of it began that succeeded.
+    /// By file or folder: at which line the last sync of it began that succeeded.
     synced: HashMap<String, usize>,
+    /// By file or folder: at which line it had its name.
+    named: HashMap<String, usize>,
 }
 
 /// Checks `trace`. `ids` has the provider's id by hooklatch's own, which is what a 2xx shows.
@@ -88,6 +95,9 @@ impl Reader {
                 let last = self.synced.entry(file).or_default();
                 *last = begun.max(*last);
             }
+            Call::Name { path } => {
+                self.named.insert(path, number);
+            }
         }
     }
 
@@ -96,8 +106,21 @@ impl Reader {
             return Some(format!("line {number}: 2xx for {event}, which was not written"));
         };
         let synced = |(file, at): &(String, usize)| self.synced.get(file).is_some_and(|begun| begun > at);
-        (!places.iter().any(synced))
-            .then(|| format!("line {number}: 2xx for {event}, whose fdatasync had not returned"))
+        if !places.iter().any(synced) {
+            return Some(format!("line {number}: 2xx for {event}, whose fdatasync had not returned"));
+        }
+        (!places.iter().any(|(file, _)| self.name_stands(file)))
+            .then(|| format!("line {number}: 2xx for {event}, the name of whose file was not synced"))
+    }
+
+    /// Whether the file's name stands, and those of the folders above it that were made.
+    fn name_stands(&self, file: &str) -> bool {
+        let stands = |path: &Path| {
+            let Some(made) = self.named.get(path.to_str().unwrap()) else { return true };
+            let folder = path.parent().unwrap().to_str().unwrap();
+            self.synced.get(folder).is_some_and(|begun| begun > made)
+        };
+        self.named.contains_key(file) && Path::new(file).ancestors().all(stands)
     }
 }
 
@@ -123,13 +146,15 @@ fn is_cut(rest: &str) -> bool {
 
 fn call(number: usize, rest: &str) -> Option<Call> {
     let (name, arguments) = rest.split_once('(')?;
-    let file = arguments.split_once('<')?.1.split_once('>')?.0.to_owned();
-    if !file.ends_with(".log") {
-        return None;
+    if name.starts_with("rename") || name.starts_with("mkdir") {
+        // The new name is the last one.
+        let path = arguments.split('"').skip(1).step_by(2).last()?;
+        return Some(Call::Name { path: path.to_owned() });
     }
-    match name {
-        "pwrite64" => Some(Call::Write { file, events: events(arguments) }),
-        "fdatasync" => Some(Call::Sync { file, begun: number }),
+    let file = arguments.split_once('<')?.1.split_once('>')?.0.to_owned();
+    match (name, file.ends_with(".log")) {
+        ("pwrite64", true) => Some(Call::Write { file, events: events(arguments) }),
+        ("fdatasync", true) | ("fsync", false) => Some(Call::Sync { file, begun: number }),
         _ => None,
     }
 }
@@ -153,9 +178,18 @@ mod tests {
     const ACK: &str =
         r#"8 sendto(9<socket:[1]>, "HTTP/1.1 200 OK\r\nHooklatch-Id: hl_0a\r\n\r\n{}", 50, 0, NULL, 0) = 50"#;
 
+    const MADE: &str = "7 mkdir(\"/d/spool\", 0700) = 0";
+    const MADE_STANDS: &str = "7 fsync(4</d>) = 0";
+    const NAMED: &str = "7 rename(\"/d/spool/spare-0.log\", \"/d/spool/1.log\") = 0";
+    const NAME_STANDS: &str = "7 fsync(4</d/spool>) = 0";
+
     fn violations(lines: &[&str]) -> usize {
+        violations_after(&[MADE, MADE_STANDS, NAMED, NAME_STANDS], lines)
+    }
+
+    fn violations_after(before: &[&str], lines: &[&str]) -> usize {
         let ids = HashMap::from([("hl_0a".to_owned(), "event-00000001".to_owned())]);
-        let order = check(lines.iter().copied(), &ids);
+        let order = check(before.iter().chain(lines).copied(), &ids);
         assert_eq!(order.acknowledged, 1, "{lines:#?}");
         order.violations.len()
     }
@@ -174,6 +208,19 @@ mod tests {
         assert_eq!(violations(&[SYNC, WRITE, ACK]), 1, "the sync was of what came before");
         assert_eq!(violations(&[SYNC, ACK]), 1, "not written at all");
         assert_eq!(violations(&[WRITE, ACK]), 1);
+    }
+
+    #[test]
+    fn a_name_that_is_not_synced_is_seen() {
+        let after = |before: &[&str]| violations_after(before, &[WRITE, SYNC, ACK]);
+        assert_eq!(after(&[NAMED, NAME_STANDS]), 0, "a folder that was there stands");
+        assert_eq!(after(&[NAME_STANDS, NAMED]), 1, "the sync was of what came before");
+        assert_eq!(after(&[NAMED]), 1);
+        assert_eq!(after(&[NAMED, &NAME_STANDS.replace("spool>", "else>")]), 1);
+        assert_eq!(after(&[NAMED, &NAME_STANDS.replace("= 0", "= -1 EIO (Input/output error)")]), 1);
+        assert_eq!(after(&[MADE, NAMED, NAME_STANDS]), 1, "nor is that of its folder");
+        assert_eq!(after(&[MADE, NAMED, NAME_STANDS, MADE_STANDS]), 0);
+        assert_eq!(after(&[]), 1, "a file of no name");
     }
 
     #[test]
@@ -210,7 +257,7 @@ mod tests {
     fn what_cannot_be_read_is_a_violation() {
         let cut = WRITE.replace("\", 99", "\"..., 99");
         assert_eq!(violations(&[&cut, WRITE, SYNC, ACK]), 1);
-        let order = check([WRITE, SYNC, ACK].into_iter(), &HashMap::new());
+        let order = check([NAMED, NAME_STANDS, WRITE, SYNC, ACK].into_iter(), &HashMap::new());
         assert_eq!((order.acknowledged, order.violations.len()), (0, 1), "nobody knows of hl_0a");
     }
 }

@@ -20,13 +20,14 @@ pub(in crate::buffer) enum DeadError {
 
 impl DeadError {
     pub(super) fn new(path: &Path, error: &rusqlite::Error) -> Self {
-        let path = path.display();
+        let shown = path.display();
         match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::DiskFull(format!("the disk is full: {path} cannot grow")),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::Damaged(damaged(&path.to_string(), &error.to_string()))
-            }
-            _ => Self::Failed(format!("the dead letters in {path} cannot be read or written: {error}")),
+            Some(ErrorCode::DiskFull) => Self::DiskFull(format!("the disk is full: {shown} cannot grow")),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(format!(
+                "{}; restart hooklatch: it moves them away, and begins without any",
+                damaged(path, &error.to_string())
+            )),
+            _ => Self::Failed(format!("the dead letters in {shown} cannot be read or written: {error}")),
         }
     }
 
@@ -48,9 +49,6 @@ impl fmt::Display for DeadError {
 impl std::error::Error for DeadError {}
 
 /// The sentence about a damaged file.
-pub(super) fn damaged(path: &str, what: &str) -> String {
-    format!(
-        "the dead letters in {path} are damaged ({what}); stop hooklatch, move {path}, {path}-wal and {path}-shm away, and \
-         start again: hooklatch then has no dead letters, and the sqlite3 tool may still read some of those in the old file"
-    )
+pub(super) fn damaged(path: &Path, what: &str) -> String {
+    format!("the dead letters in {} are damaged ({what})", path.display())
 }

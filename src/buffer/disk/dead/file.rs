@@ -3,12 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-
-use super::error::damaged;
 
 /// The version of the tables below. A newer one is refused, an older one brought up to it.
 pub(super) const VERSION: i64 = 3;
@@ -67,11 +65,19 @@ const SCHEMA: &str = "
 const HASTENED: &str =
     "CREATE TABLE hastened (destination TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;";
 
+/// Why the file is not open, in a sentence.
+pub(super) enum NotOpen {
+    /// It is damaged.
+    Damaged(String),
+    /// It cannot be had, or is not to be touched.
+    Refused(String),
+}
+
 /// Opens the file, made where there is none, with mode 0600.
-pub(super) fn open(path: &Path) -> Result<Connection, String> {
-    make(path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+pub(super) fn open(path: &Path) -> Result<Connection, NotOpen> {
+    make(path).map_err(|error| NotOpen::Refused(format!("cannot make {}: {error}", path.display())))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| sentence(path, &error))?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| not_open(path, &error))?;
     prepare(&mut connection, path)?;
     Ok(connection)
 }
@@ -84,14 +90,18 @@ fn make(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     // SQLite syncs the folder for its log, but the name of the file itself is ours.
+    sync_folder_of(path)
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => File::open(folder)?.sync_all(),
         None => File::open(".")?.sync_all(),
     }
 }
 
-fn prepare(connection: &mut Connection, path: &Path) -> Result<(), String> {
-    let told = |error: rusqlite::Error| sentence(path, &error);
+fn prepare(connection: &mut Connection, path: &Path) -> Result<(), NotOpen> {
+    let told = |error: rusqlite::Error| not_open(path, &error);
     connection.busy_timeout(PATIENCE).map_err(told)?;
     connection
         .execute_batch(
@@ -108,7 +118,8 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), String> {
     let mode: String =
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(told)?;
     if mode != "wal" {
-        return Err(format!("{} cannot be written ahead (SQLite's WAL) on this file system", path.display()));
+        let why = format!("{} cannot be written ahead (SQLite's WAL) on this file system", path.display());
+        return Err(NotOpen::Refused(why));
     }
     // FULL: a commit is on the disk when it returns. The log is cut back to this length when it begins anew.
     connection
@@ -141,24 +152,25 @@ fn bring_up(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// Whether the file is empty; an error where it is none of ours, or not one that this version knows.
-fn belongs_to_us(connection: &Connection, path: &Path) -> Result<bool, String> {
-    let number = |name: &str| -> Result<i64, String> {
+fn belongs_to_us(connection: &Connection, path: &Path) -> Result<bool, NotOpen> {
+    let number = |name: &str| -> Result<i64, NotOpen> {
         connection
             .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
-            .map_err(|error| sentence(path, &error))
+            .map_err(|error| not_open(path, &error))
     };
     let (application, version) = (number("application_id")?, number("user_version")?);
     if (application, version, number("schema_version")?) == (0, 0, 0) {
         return Ok(true);
     }
     if application != APPLICATION {
-        return Err(format!("{} is another program's database; move it away", path.display()));
+        let why = format!("{} is another program's database; move it away", path.display());
+        return Err(NotOpen::Refused(why));
     }
     if version > VERSION {
-        return Err(format!(
+        return Err(NotOpen::Refused(format!(
             "the dead letters in {} have format {version}, of a newer hooklatch; this one reads up to {VERSION}",
             path.display()
-        ));
+        )));
     }
     Ok(false)
 }
@@ -172,9 +184,10 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     all.commit()
 }
 
-fn check(connection: &Connection, path: &Path) -> Result<(), String> {
-    let length =
-        fs::metadata(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?.len();
+fn check(connection: &Connection, path: &Path) -> Result<(), NotOpen> {
+    let length = fs::metadata(path)
+        .map_err(|error| NotOpen::Refused(format!("cannot read {}: {error}", path.display())))?
+        .len();
     if length > CHECKED_WHOLE {
         return Ok(());
     }
@@ -182,19 +195,37 @@ fn check(connection: &Connection, path: &Path) -> Result<(), String> {
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
     match verdict {
         Ok(verdict) if verdict == "ok" => Ok(()),
-        Ok(verdict) => Err(damaged(&path.display().to_string(), &verdict.replace('\n', " "))),
-        Err(error) => Err(sentence(path, &error)),
+        Ok(verdict) => Err(NotOpen::Damaged(verdict.replace('\n', " "))),
+        Err(error) => Err(not_open(path, &error)),
     }
 }
 
 /// What to tell whoever starts hooklatch.
-pub(super) fn sentence(path: &Path, error: &rusqlite::Error) -> String {
+pub(super) fn not_open(path: &Path, error: &rusqlite::Error) -> NotOpen {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            damaged(&path.display().to_string(), &error.to_string())
-        }
-        _ => format!("cannot open the dead letters in {}: {error}", path.display()),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => NotOpen::Damaged(error.to_string()),
+        _ => NotOpen::Refused(format!("cannot open the dead letters in {}: {error}", path.display())),
     }
+}
+
+/// Moves a file and what stands beside it out of the way; where it is now. Its name is free for another one.
+pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let name = |number: u32| path.with_extension(format!("damaged-{number}.sqlite"));
+    let aside = (1..).map(name).find(|aside| !aside.exists()).ok_or(io::ErrorKind::AlreadyExists)?;
+    let beside = |path: &Path, what: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(what);
+        PathBuf::from(name)
+    };
+    // The log first: a new file must not meet the old one's.
+    for what in ["-wal", "-shm", ""] {
+        match fs::rename(beside(path, what), beside(&aside, what)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    sync_folder_of(path)?;
+    Ok(aside)
 }
 
 /// A number that changes when another connection writes.

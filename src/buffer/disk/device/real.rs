@@ -132,8 +132,11 @@ impl Device for RealDevice {
     }
 }
 
-/// Makes `path` and what is missing above it, each with its name made to last.
-fn make_folder(path: &Path) -> io::Result<()> {
+/// Makes the folder `path` and what is missing above it (mode 0700), each with its name made to last.
+///
+/// # Errors
+/// One of them cannot be made, or the one above it not be synced.
+pub fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -175,8 +178,11 @@ impl DeviceFile for RealFile {
 
     fn fill(&self, len: u64, hurried: &dyn Fn() -> bool) -> io::Result<()> {
         let disk = rustix::fs::fstatvfs(&self.file).map_err(io::Error::from)?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < len.saturating_add(LEFT_FREE) {
-            return Err(io::ErrorKind::StorageFull.into());
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < len.saturating_add(LEFT_FREE) {
+            let [free, len, left] = [free, len, LEFT_FREE].map(|bytes| bytes >> 20);
+            let why = format!("{free} MiB of the disk are free, and a segment takes {len} and leaves {left}");
+            return Err(io::Error::new(ErrorKind::StorageFull, why));
         }
         if self.len()? > len {
             self.file.set_len(len)?;

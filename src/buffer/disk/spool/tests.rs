@@ -1,6 +1,7 @@
 mod commits;
 mod crashes;
 mod rounds;
+mod tails;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

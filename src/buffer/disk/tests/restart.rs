@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::super::dead::{DeadLetter, DeadLetters, DeadOptions, Inserted};
 use super::super::progress::What;
-use super::super::{DiskBuffer, buffer::dead_file};
-use crate::buffer::{BufferOptions, BufferSettings, DeadReason, EventFilter, MaxPending, Settled};
+use super::super::{DiskBuffer, DiskLane, buffer::dead_file};
+use crate::buffer::{BufferOptions, BufferSettings, DeadReason, EventFilter, KeepError, MaxPending, Settled};
 use crate::clock::{Clock, Millis};
 use crate::event::{Ack, Answer, Attempt, Claim, ClaimKeeper, DedupeKey, Event, EventId, Proto, Turn};
 use crate::headers::Headers;
@@ -32,6 +32,10 @@ fn open(folder: &std::path::Path) -> Arc<DiskBuffer> {
 }
 
 fn open_at(folder: &std::path::Path, clock: Clock) -> Arc<DiskBuffer> {
+    open_with(folder, clock, Arc::new(Nobody))
+}
+
+fn open_with(folder: &std::path::Path, clock: Clock, ids: Arc<dyn ClaimKeeper>) -> Arc<DiskBuffer> {
     let options = BufferOptions {
         path: folder.to_owned(),
         max_bytes: 8 << 20,
@@ -39,7 +43,7 @@ fn open_at(folder: &std::path::Path, clock: Clock) -> Arc<DiskBuffer> {
         ..BufferOptions::default()
     };
     let settings = BufferSettings::new(options).unwrap();
-    let buffer = DiskBuffer::open(&settings, clock, Arc::new(Nobody), Metrics::new()).unwrap();
+    let buffer = DiskBuffer::open(&settings, clock, ids, Metrics::new()).unwrap();
     buffer.set_destinations(&[("app".into(), Default::default())]);
     buffer
 }
@@ -98,6 +102,73 @@ async fn a_letter_that_a_crash_parted_from_the_spool_keeps_its_reason() {
         assert!(buffer.lane("app").take(1).is_empty(), "it does not go out once more");
         buffer.finish();
     }
+}
+
+/// Buries the next event; its id, when it is a dead letter.
+async fn die(buffer: &DiskBuffer, lane: &DiskLane) -> EventId {
+    let id = lane.take(1).pop().unwrap().event.id;
+    lane.bury(id, DeadReason::TooOld);
+    let began = tokio::time::Instant::now();
+    while buffer.stats().dead_events == 0 {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never died");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    id
+}
+
+#[tokio::test]
+async fn a_letter_that_cannot_be_put_back_stays_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let lane = buffer.lane("app");
+    let none: Option<Claim> = None;
+    buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap();
+    let id = die(&buffer, &lane).await;
+    buffer.close();
+    assert!(matches!(buffer.replay(id, None), Err(KeepError::ShuttingDown)));
+    assert_eq!(buffer.stats().dead_events, 1);
+    buffer.finish();
+}
+
+/// Remembers what a start tells.
+#[derive(Debug, Default)]
+struct Told(parking_lot::Mutex<Vec<DedupeKey>>);
+
+impl ClaimKeeper for Told {
+    fn confirm(&self, _: DedupeKey, _: EventId, _: Millis) {}
+    fn release(&self, _: DedupeKey, _: Vec<Arc<str>>) {}
+    fn restore(&self, key: DedupeKey, _: EventId, _: Millis) {
+        self.0.lock().push(key);
+    }
+    fn forget(&self, _: DedupeKey) {}
+}
+
+#[tokio::test]
+async fn what_was_lost_with_damaged_dead_letters_is_welcome_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |ids: &Arc<Told>| open_with(folder.path(), Clock::manual(NOW), Arc::clone(ids) as _);
+    let ids = Arc::new(Told::default());
+    let buffer = start(&ids);
+    let lane = buffer.lane("app");
+    let keeper: Arc<dyn ClaimKeeper> = Arc::clone(&ids) as _;
+    for key in [1, 2] {
+        let claim = Some(Claim::new(Arc::clone(&keeper), DedupeKey(key), Vec::new()));
+        buffer.keep(event(), std::iter::once((lane.number(), false)), claim, Ack::Durable).await.unwrap();
+    }
+    die(&buffer, &lane).await;
+    assert!(buffer.shared.flush());
+    buffer.finish();
+    drop((lane, buffer));
+    std::fs::write(dead_file(folder.path()), [0x5a; 8192]).unwrap();
+
+    let ids = Arc::new(Told::default());
+    let buffer = start(&ids);
+    assert_eq!(*ids.0.lock(), [DedupeKey(2)], "of the one that waits still");
+    let stats = buffer.stats();
+    assert_eq!((stats.events, stats.dead_events), (1, 0));
+    assert_eq!(stats.disk.unwrap().damaged, 1);
+    assert!(buffer.shared.metrics.encode().contains("hooklatch_spool_corrupt_records_total 1"));
+    buffer.finish();
 }
 
 #[tokio::test]

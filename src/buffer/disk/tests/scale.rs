@@ -6,7 +6,7 @@ use crate::buffer::disk::ports::{Live, Read, SharedNames, SpoolOptions};
 use crate::buffer::disk::source::Source;
 use crate::buffer::disk::spool::Spool;
 use crate::clock::Millis;
-use crate::event::DedupeKey;
+use crate::event::{DedupeKey, EventId};
 use std::time::Duration;
 
 const NOW: Millis = Millis(1_768_473_000_000);
@@ -128,4 +128,33 @@ fn however_little_is_asked_for_one_event_is_read() {
         let reads = spool.read_many(&wanted, most);
         assert!(matches!(reads.as_slice(), [(_, Read::Event { .. })]), "{most}: {} read", reads.len());
     }
+}
+
+#[test]
+fn what_an_operator_looks_for_is_found_without_reading_everything() {
+    let device = folder();
+    let (spool, found) = open(&device);
+    let reading = |ask: &dyn Fn()| {
+        let before = device.bytes_read();
+        ask();
+        device.bytes_read() - before
+    };
+    let files = device.list().unwrap();
+    let indexes: Vec<u64> =
+        files.iter().filter(|(name, _)| name.ends_with(".idx")).map(|(_, len)| *len).collect();
+    let largest = *indexes.iter().max().unwrap();
+    let (all, middle) = (indexes.iter().sum::<u64>(), found.events[2500].seq);
+    // By the provider's id: of each index the fence and a page, and the event.
+    let asked = reading(&|| assert_eq!(spool.seqs_of_id("evt_2501").len(), 1));
+    assert!(asked <= indexes.len() as u64 * 2 * 4096 + 2 * 4096 && asked < all, "{asked} of {all}");
+    // By ours: the index of its segment.
+    let id = EventId::new(NOW, middle);
+    let asked = reading(&|| assert_eq!(spool.seq_of(id), Some(middle)));
+    assert!(asked <= 2 * largest, "{asked} read, {largest} is an index");
+    // By time, and the page that ends there: the indexes of two segments.
+    let asked = reading(&|| {
+        spool.first_at(NOW);
+        assert_eq!(spool.rows_before(middle, 50).len(), 50);
+    });
+    assert!(asked <= 4 * largest, "{asked} read, {largest} is an index");
 }

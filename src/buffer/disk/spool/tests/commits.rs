@@ -159,6 +159,35 @@ fn without_room_events_are_refused_and_progress_is_not() {
 }
 
 #[test]
+fn a_full_disk_is_told_until_it_has_room_whatever_else_is_committed() {
+    let rig = Rig::new();
+    let kept = rig.keep(1, 100);
+    let mut waiting = Waiting::default();
+    waiting.pending.insert((kept, rig.lane("a")));
+    let maintain = || rig.spool.maintain(&waiting, NOW, &|| true).created;
+    rig.disk.set_capacity(Some(rig.disk.used()));
+    // Its segment has room still, but too little for the largest event.
+    rig.keep(2, 9_000);
+    let mut asked = 0;
+    for round in 0..120 {
+        let before = rig.disk.calls(Op::Create);
+        assert_eq!(maintain(), 0);
+        asked += rig.disk.calls(Op::Create) - before;
+        if round < 20 {
+            rig.settle(kept, "b");
+            rig.commit();
+        }
+        assert_eq!(rig.spool.room(), Room::Failed);
+        let told = rig.spool.stats().last_error.unwrap_or_default();
+        assert!(told.starts_with(NO_SPARE), "{told}");
+    }
+    assert!((2..=3).contains(&asked), "the disk was asked {asked} times in 120 rounds");
+    rig.disk.set_capacity(None);
+    assert!((0..51).map(|_| maintain()).sum::<u32>() > 0, "it was not asked again");
+    assert_eq!((rig.spool.room(), rig.spool.stats().last_error), (Room::Yes, None));
+}
+
+#[test]
 fn an_event_larger_than_a_segment_poisons_nothing() {
     let rig = Rig::new();
     rig.keep(1, 100);

@@ -323,9 +323,8 @@ fn show_page(view: &AdminView, page: &filter::Page) -> Value {
 
 fn show_event(view: &AdminView, id: EventId) -> Option<Value> {
     let Some(event) = view.buffer.find(id) else { return rejected::find(view, id) };
-    let routes = (view.routes)();
-    let route = routes.iter().find(|route| route.name == event.event.route);
-    Some(show::detail(&event, route, &view.orphans()))
+    let redaction = (view.redaction)(&event.event.route, event.event.provider.as_deref());
+    Some(show::detail(&event, &redaction, &view.orphans()))
 }
 
 async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Refusal>

@@ -6,10 +6,11 @@ use serde_json::{Map, Value, json};
 use super::filter::Page;
 use super::reply::Refusal;
 use super::show;
-use super::view::{AdminView, RouteView};
+use super::view::AdminView;
 use crate::buffer::EventFilter;
 use crate::event::EventId;
 use crate::ingress::{self, Explained, NotReleased, Rejected, Released};
+use crate::verify::Redaction;
 use crate::verify::explain::Explanation;
 
 /// The page that is asked for, as `GET events?status=rejected` shows it.
@@ -40,9 +41,7 @@ fn passes(filter: &EventFilter, rejected: &Rejected) -> bool {
 /// The one with this id, with all that is known of it.
 pub(super) fn find(view: &AdminView, id: EventId) -> Option<Value> {
     let rejected = (view.rejected.find)(id)?;
-    let routes = (view.routes)();
-    let route = routes.iter().find(|route| route.name == rejected.route);
-    Some(detail(&rejected, route))
+    Some(detail(&rejected, &(view.redaction)(&rejected.route, None)))
 }
 
 fn head(rejected: &Rejected) -> Map<String, Value> {
@@ -62,15 +61,15 @@ fn head(rejected: &Rejected) -> Map<String, Value> {
     fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-fn detail(rejected: &Rejected, route: Option<&RouteView>) -> Value {
+fn detail(rejected: &Rejected, redaction: &Redaction) -> Value {
     let mut shown = head(rejected);
-    let target = show::redact_query(rejected.head.path_and_query());
+    let target = show::target(rejected.head.path_and_query(), redaction);
     shown.insert("target".to_owned(), json!(target));
     shown.insert("forwarded_for".to_owned(), json!(rejected.client.forwarded_for));
     shown.insert("forwarded_proto".to_owned(), json!(rejected.client.proto.as_str()));
-    shown.insert("headers".to_owned(), show::headers(rejected.head.headers(), route));
+    shown.insert("headers".to_owned(), show::headers(rejected.head.headers(), redaction));
     if let Some(body) = &rejected.body {
-        show::put_bytes(&mut shown, "body", body);
+        show::put_bytes(&mut shown, "body", &redaction.body(rejected.head.headers(), body));
     }
     Value::Object(shown)
 }

@@ -7,18 +7,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::filter::ORPHANED;
-use super::view::{RouteAction, RouteView};
 use crate::buffer::{DestinationView, EventView, Status};
 use crate::event::{Answer, Attempt, Event, Region};
 use crate::headers::Headers;
-
-const REDACTED: &str = "[redacted]";
+use crate::select::form;
+use crate::verify::{REDACTED, Redaction};
 
 /// Headers that carry credentials whatever the route.
 const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "set-cookie", "proxy-authorization"];
 
-/// Parts of names, of headers and of a query's parameters, behind which credentials are found. The route that an
-/// event came by may be gone from the configuration, and with it the name of its token header.
+/// Parts of names, of headers and of a query's parameters, behind which credentials are found whatever the route.
 const SECRET_WORDS: [&str; 7] = ["token", "secret", "password", "passwd", "api-key", "apikey", "api_key"];
 
 /// An event in a list. `orphans` are the destinations that are no longer configured.
@@ -35,17 +33,17 @@ pub(super) fn summary(view: &EventView, orphans: &[Arc<str>]) -> Value {
     Value::Object(shown)
 }
 
-/// An event with all that is known of it. `route` is the one it came by, if there still is one of that name.
-pub(super) fn detail(view: &EventView, route: Option<&RouteView>, orphans: &[Arc<str>]) -> Value {
+/// An event with all that is known of it.
+pub(super) fn detail(view: &EventView, redaction: &Redaction, orphans: &[Arc<str>]) -> Value {
     let event = &*view.event;
     let mut shown = head(event);
     let mut put = |key: &str, value: Value| shown.insert(key.to_owned(), value);
     put("event_time", json!(event.event_time.map(|at| at.rfc3339())));
-    put("target", json!(redact_query(&event.target)));
+    put("target", json!(target(&event.target, redaction)));
     put("priority", json!(event.turn.priority.as_str()));
     put("forwarded_for", json!(event.forwarded_for));
     put("forwarded_proto", json!(event.forwarded_proto.as_str()));
-    put("headers", headers(&event.headers, route));
+    put("headers", headers(&event.headers, redaction));
     let places = view.destinations.iter().map(|place| {
         let mut shown = place_head(place, orphans);
         shown.insert("attempts".to_owned(), place.attempts.iter().map(attempt).collect());
@@ -53,25 +51,24 @@ pub(super) fn detail(view: &EventView, route: Option<&RouteView>, orphans: &[Arc
         Value::Object(shown)
     });
     put("destinations", places.collect());
-    put_bytes(&mut shown, "body", &event.body);
+    put_bytes(&mut shown, "body", &redaction.body(&event.headers, &event.body));
     Value::Object(shown)
 }
 
 /// Header lines without the secrets that they carry.
-pub(super) fn headers(headers: &Headers, route: Option<&RouteView>) -> Value {
+pub(super) fn headers(headers: &Headers, redaction: &Redaction) -> Value {
     let line = |(name, value): (&[u8], &[u8])| {
         let shown =
-            if is_secret_header(name, route) { REDACTED.into() } else { String::from_utf8_lossy(value) };
+            if is_secret_header(name, redaction) { REDACTED.into() } else { String::from_utf8_lossy(value) };
         json!([String::from_utf8_lossy(name), shown])
     };
     headers.iter().map(line).collect()
 }
 
-/// An event as [`detail`] shows it, to whoever reads the folder of a gateway that does not run: the headers of its
-/// route's scheme are not known there, but by their names.
+/// An event as the API shows it, to whoever reads the folder of a gateway that does not run.
 #[must_use]
-pub fn stored(view: &EventView) -> Value {
-    detail(view, None, &[])
+pub fn stored(view: &EventView, redaction: &Redaction) -> Value {
+    detail(view, redaction, &[])
 }
 
 fn head(event: &Event) -> Map<String, Value> {
@@ -133,14 +130,10 @@ pub(super) fn put_bytes(shown: &mut Map<String, Value>, key: &str, bytes: &[u8])
     };
 }
 
-fn is_secret_header(name: &[u8], route: Option<&RouteView>) -> bool {
+fn is_secret_header(name: &[u8], redaction: &Redaction) -> bool {
     let name = String::from_utf8_lossy(name);
-    let of_scheme = match route.map(|route| &route.action) {
-        Some(RouteAction::Deliver { secret_headers, .. }) => &secret_headers[..],
-        _ => &[],
-    };
     SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
-        || of_scheme.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+        || redaction.hides_header(&name)
         || sounds_secret(&name)
 }
 
@@ -149,13 +142,17 @@ fn sounds_secret(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// The target with the values of such parameters left out.
-pub(super) fn redact_query(target: &str) -> String {
+/// The target without the secrets in its query.
+pub(super) fn target(target: &str, redaction: &Redaction) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let is_secret = |pair: &str| {
+        form::pairs(pair.as_bytes())
+            .any(|(name, _)| redaction.hides_parameter(&name) || sounds_secret(&String::from_utf8_lossy(&name)))
+    };
     let parameters: Vec<_> = query
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((name, _)) if sounds_secret(name) => format!("{name}={REDACTED}"),
+            Some((name, _)) if is_secret(pair) => format!("{name}={REDACTED}"),
             _ => pair.to_owned(),
         })
         .collect();
@@ -187,20 +184,26 @@ mod tests {
 
     #[test]
     fn credentials_in_a_query_are_not_shown() {
+        let none = Redaction::default();
         assert_eq!(
-            redact_query("/a?x=1&access_token=t&API-Key=k"),
-            "/a?x=1&access_token=[redacted]&API-Key=[redacted]"
+            target("/a?x=1&access_token=t&API-Key=k&access%5Ftoken=t", &none),
+            "/a?x=1&access_token=[redacted]&API-Key=[redacted]&access%5Ftoken=[redacted]"
         );
-        assert_eq!(redact_query("/a"), "/a");
+        assert_eq!(target("/a", &none), "/a");
+        let of_scheme = Redaction::of_words(["query:code"]);
+        assert_eq!(target("/a?code=s&x=1&c%6Fde=s", &of_scheme), "/a?code=[redacted]&x=1&c%6Fde=[redacted]");
+        assert_eq!(target("/a?x=1&y", &Redaction::anywhere()), "/a?x=[redacted]&y");
     }
 
     #[test]
-    fn credentials_in_headers_are_known_by_name() {
+    fn credentials_in_headers_are_known_by_name_and_by_the_scheme() {
+        let none = Redaction::default();
         for name in ["Authorization", "COOKIE", "X-Gitlab-Token", "x-api-key", "X-Webhook-Secret"] {
-            assert!(is_secret_header(name.as_bytes(), None), "{name}");
+            assert!(is_secret_header(name.as_bytes(), &none), "{name}");
         }
         for name in ["X-Hub-Signature-256", "content-type", "webhook-id"] {
-            assert!(!is_secret_header(name.as_bytes(), None), "{name}");
+            assert!(!is_secret_header(name.as_bytes(), &none), "{name}");
         }
+        assert!(is_secret_header(b"verif-hash", &Redaction::of_words(["header:Verif-Hash"])));
     }
 }

@@ -94,7 +94,6 @@ fn route(route: &RouteView, started_at: Millis, now: Millis) -> Value {
             deliver_to,
             secrets: held,
             awaits_secret_until,
-            secret_headers: _,
         } => {
             json!({
                 "action": "deliver",

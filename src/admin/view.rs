@@ -14,9 +14,13 @@ use crate::delivery::{DestinationHealth, LaneState, Pause};
 use crate::event::{Ack, EventId};
 use crate::ingress::{AllowIpsView, DeliverTo, Explained, NotReleased, Rejected, Released};
 use crate::observe::{DestinationGauges, Gauges, Metrics};
+use crate::verify::Redaction;
 
 /// Asks for something as it stands now.
 pub type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// What is not shown of a request that came by a route of this name, from the provider of this name.
+pub type AskRedaction = Box<dyn Fn(&str, Option<&str>) -> Redaction + Send + Sync>;
 
 /// Does something with the destination of a name.
 pub type Operate = Box<dyn Fn(&str, Operation) -> Option<Operated> + Send + Sync>;
@@ -46,6 +50,8 @@ pub struct AdminView {
     pub operate: Operate,
     /// What only the gateway knows.
     pub gateway: Ask<GatewayView>,
+    /// What is not shown of requests.
+    pub redaction: AskRedaction,
     /// What the front door refused.
     pub rejected: RejectedDesk,
     /// Reads the configuration again: what changed, or why the old one stays.
@@ -248,8 +254,6 @@ pub enum RouteAction {
         secrets: Vec<SecretView>,
         /// Until when its provider may hand over the secret it has not got yet.
         awaits_secret_until: Option<Millis>,
-        /// Names of headers that carry a secret itself (the token of a token scheme), in any case.
-        secret_headers: Vec<String>,
     },
     /// Streams through to this address; its userinfo is not shown.
     Proxy(String),

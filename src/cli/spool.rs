@@ -9,6 +9,8 @@ use super::human;
 use super::out::{Failure, Out, Outcome};
 use crate::admin;
 use crate::buffer::inspect::{self, Stats, Verified};
+use crate::config::Catalog;
+use crate::gateway::Redactions;
 
 /// Looks into the buffer's folder of a stopped gateway, or a copy of it; reads only.
 #[derive(clap::Args, Debug)]
@@ -21,7 +23,7 @@ pub struct Args {
 enum Command {
     /// Check every record, index and name; exit code 1 where something is damaged
     Verify(Place),
-    /// Print every event as a line of JSON, credentials in headers and query left out
+    /// Print every event as a line of JSON, without the secrets that it carries
     Dump {
         /// Only what some destination still waits for
         #[arg(long)]
@@ -105,7 +107,12 @@ fn verified_json(found: &Verified) -> Value {
 }
 
 fn dump(dir: &Path, pending: bool, out: &mut Out) -> Outcome {
-    let dumped = inspect::dump(dir, pending, |view| out.line(admin::stored(&view)))?;
+    let redactions = Redactions::beside(dir)?;
+    let dumped = inspect::dump(dir, pending, |view| {
+        let provider = view.event.provider.as_deref().and_then(|name| Catalog::shipped().get(name));
+        let redaction = redactions.of(&view.event.route, provider.map(|provider| provider.redaction()));
+        out.line(admin::stored(&view, &redaction))
+    })?;
     warn_in_use(dumped.in_use)?;
     if dumped.damaged > 0 {
         out.flush()?;

@@ -38,13 +38,13 @@ struct Entry {
 impl Catalog {
     /// The embedded files, read when first asked for.
     #[must_use]
-    pub fn shipped() -> &'static Self {
-        static SHIPPED: LazyLock<Catalog> = LazyLock::new(|| {
+    pub fn shipped() -> &'static Arc<Self> {
+        static SHIPPED: LazyLock<Arc<Catalog>> = LazyLock::new(|| {
             let mut catalog = Catalog::default();
             for (name, text) in shipped::FILES {
                 catalog.add(name, &format!("conf/providers/{name}.toml"), text, None);
             }
-            catalog
+            Arc::new(catalog)
         });
         &SHIPPED
     }
@@ -72,7 +72,7 @@ impl Catalog {
     /// # Errors
     /// A folder that cannot be read, one sentence.
     pub(super) fn overlaid(folder: &Path) -> Result<Self, String> {
-        let mut catalog = Self::shipped().clone();
+        let mut catalog = Self::clone(Self::shipped());
         for path in own_files(folder)? {
             let file: Arc<str> = Arc::from(path.display().to_string());
             let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();

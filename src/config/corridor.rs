@@ -14,7 +14,7 @@ use crate::secret::Secret;
 use crate::select::Selector;
 use crate::units::{format_duration, format_size};
 use crate::verify::{
-    Challenges, Handshakes, Keys, NamedSecret, Pin, Provider, Scheme, Verifier, WantedAnswer,
+    Challenges, Handshakes, Keys, NamedSecret, Pin, Provider, Redaction, Scheme, Verifier, WantedAnswer,
 };
 
 /// What is read while a `deliver_to` route is read.
@@ -57,8 +57,9 @@ impl<'a> Corridor<'_, 'a, '_> {
         let answer_from_app = self.answer(ack);
         let wanted = provider.map(|provider| provider.answer.clone()).unwrap_or_default();
         let (ack_status, ack_body) = self.ack_answer(answer_from_app, &wanted);
-        let event_id = self.selector("event_id");
-        let event_type = self.selector("event_type");
+        let redaction = redaction(check.as_ref());
+        let event_id = self.shown_selector("event_id", &redaction);
+        let event_type = self.shown_selector("event_type", &redaction);
         let event_time = self.selector("event_time");
         let id_is_own = event_id.is_some();
         let event_id = event_id.or_else(|| provider.and_then(|provider| provider.event_id.clone()));
@@ -93,6 +94,7 @@ impl<'a> Corridor<'_, 'a, '_> {
             secret_names,
             provider: provider.map(|provider| Arc::clone(&provider.name)),
             challenges,
+            redaction,
             pins,
             challenge_methods: self.challenge_methods(provider),
             capture,
@@ -304,6 +306,14 @@ impl<'a> Corridor<'_, 'a, '_> {
         dedupe::selectors(self.table.get(key)?, |text| Selector::parse(text).map(Some))
     }
 
+    /// A selector whose value is logged and listed.
+    fn shown_selector(&self, key: &'static str, redaction: &Redaction) -> Option<Selector> {
+        dedupe::selectors(self.table.get(key)?, |text| match redaction.covers(text) {
+            true => Err(format!("the secret itself stands at {text:?}, and `{key}` is logged and listed")),
+            false => Selector::parse(text).map(Some),
+        })
+    }
+
     fn max_body(&self, provider: Option<&Arc<Provider>>) -> u64 {
         let inflight = self.around.server.max_inflight_bytes;
         let of_provider = provider.and_then(|provider| provider.max_body).unwrap_or(0);
@@ -414,6 +424,15 @@ impl<'a> Corridor<'_, 'a, '_> {
                 format!("let `{name}` check the headers that `sign` adds: write sign = [{{ env = \"NAME\" }}] in [destinations.{name}]"),
             );
         }
+    }
+}
+
+/// Where a secret stands in the route's requests.
+fn redaction(check: Option<&Check<'_>>) -> Redaction {
+    match check {
+        Some(Check::Scheme { provider: Some(provider), .. }) => provider.redaction(),
+        Some(Check::Scheme { scheme, provider: None }) => scheme.redaction(),
+        Some(Check::Nothing) | None => Redaction::default(),
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Config {
     pub warnings: Vec<Diagnostic>,
     /// The secrets that were read, without their values.
     pub secrets: Vec<SecretUse>,
+    /// The providers that its routes may name.
+    pub catalog: Arc<Catalog>,
     restart: restart::Fixed,
 }
 
@@ -188,7 +190,7 @@ fn read_file(path: &Path) -> Result<String, (String, String)> {
 struct Context<'c> {
     environment: &'c Environment,
     /// The providers; set by `providers_dir`, else those that are shipped.
-    catalog: OnceCell<Cow<'c, Catalog>>,
+    catalog: OnceCell<Arc<Catalog>>,
     /// The folder that `providers_dir` and a secret's `file` are relative to.
     folder: &'c Path,
     secrets: RefCell<&'c mut SecretStore>,
@@ -196,8 +198,8 @@ struct Context<'c> {
 }
 
 impl Context<'_> {
-    fn catalog(&self) -> &Catalog {
-        self.catalog.get_or_init(|| Cow::Borrowed(Catalog::shipped()))
+    fn catalog(&self) -> &Arc<Catalog> {
+        self.catalog.get_or_init(|| Arc::clone(Catalog::shipped()))
     }
 }
 
@@ -242,6 +244,7 @@ fn read(root: Table<'_>, context: &Context<'_>) -> Option<Config> {
         refresh_ip_lists,
         admin,
         log,
+        catalog: Arc::clone(context.catalog()),
         warnings: Vec::new(),
         secrets: Vec::new(),
     })
@@ -253,7 +256,7 @@ fn own_providers(root: &Table<'_>, context: &Context<'_>) {
     let Some(folder) = value.str("write a path, like \"./providers\"") else { return };
     match Catalog::overlaid(&context.folder.join(folder)) {
         Ok(catalog) => {
-            let _ = context.catalog.set(Cow::Owned(catalog));
+            let _ = context.catalog.set(Arc::new(catalog));
         }
         Err(message) => value.mistake(message, "a path is relative to the folder of this file"),
     }

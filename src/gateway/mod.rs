@@ -8,6 +8,7 @@ mod confirm;
 mod ip_lists;
 mod notify;
 mod outbound;
+mod redactions;
 mod reload;
 mod rooms;
 mod state_dir;
@@ -27,6 +28,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock::Clock;
 use crate::config::{Config, SecretStore};
 use crate::observe::{Logging, Metrics, count_panics};
+pub use redactions::Redactions;
 use reload::Reloader;
 use rooms::Rooms;
 

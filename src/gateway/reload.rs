@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::rooms::Rooms;
 use crate::admin::ReloadView;
-use crate::config::{Config, Environment, Report, SecretStore, SecretUse, Stamp};
+use crate::config::{Catalog, Config, Environment, Report, SecretStore, SecretUse, Stamp};
 
 /// Reads the configuration at `path` and its text, which later reloads of secrets use again.
 ///
@@ -28,6 +28,8 @@ pub(super) struct Reloader {
     held: Mutex<Held>,
     /// Of the secrets in force, everything but their values: shown while a reload holds `held`.
     secrets: Mutex<Vec<SecretUse>>,
+    /// The providers in force, as `secrets`.
+    catalog: Mutex<Arc<Catalog>>,
     last: Mutex<Option<ReloadView>>,
 }
 
@@ -50,8 +52,9 @@ impl Reloader {
     ) -> Self {
         let stamps = secrets.stamps_when_read();
         let uses = Mutex::new(config.secrets.clone());
+        let catalog = Mutex::new(Arc::clone(&config.catalog));
         let held = Mutex::new(Held { text, config, secrets, stamps });
-        Self { path: path.to_owned(), rooms, held, secrets: uses, last: Mutex::new(None) }
+        Self { path: path.to_owned(), rooms, held, secrets: uses, catalog, last: Mutex::new(None) }
     }
 
     /// Takes up the configuration the process was started with.
@@ -81,6 +84,11 @@ impl Reloader {
     /// The secrets in force, without their values.
     pub(super) fn secrets(&self) -> Vec<SecretUse> {
         self.secrets.lock().clone()
+    }
+
+    /// The providers in force.
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.lock())
     }
 
     /// How the last reload ended.
@@ -138,6 +146,7 @@ impl Reloader {
             format!("{} routes and {} destinations are in force", routes.len(), config.destinations.len());
         self.rooms.apply(&config, routes)?;
         self.secrets.lock().clone_from(&config.secrets);
+        *self.catalog.lock() = Arc::clone(&config.catalog);
         *held = Held { text, config, stamps: secrets.stamps_when_read(), secrets };
         Ok(summary)
     }

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::confirm;
 use super::ip_lists::{self, Refresher};
 use super::outbound::Outbound;
+use super::redactions::Redactions;
 use super::reload::Reloader;
 use super::state_dir::StateDir;
 use super::views;
@@ -45,6 +46,7 @@ pub(super) struct Rooms {
     pub(super) metrics: Arc<Metrics>,
     pub(super) started_at: Millis,
     pub(super) state_dir: StateDir,
+    pub(super) redactions: Redactions,
     pub(super) buffer: Buffer,
     pub(super) dedupe: Arc<Dedupe>,
     pub(super) destinations: Arc<Destinations>,
@@ -75,6 +77,7 @@ impl Rooms {
         let Tools { clock, metrics, log } = tools;
         let started_at = clock.now();
         let state_dir = StateDir::open(&config.buffer.path)?;
+        let redactions = Redactions::open(state_dir.path())?;
         let resolver = Resolver::system();
         let dedupe = Dedupe::new(&config.dedupe, clock.clone(), state_dir.dedupe_key()?);
         let buffer = buffer(&config.buffer, &clock, &dedupe, &metrics)?;
@@ -115,6 +118,7 @@ impl Rooms {
             metrics,
             started_at,
             state_dir,
+            redactions,
             buffer,
             dedupe,
             destinations,
@@ -142,6 +146,7 @@ impl Rooms {
     pub(super) fn apply(&self, config: &Config, routes: Vec<RouteSettings>) -> Result<(), String> {
         let tokens = self.tokens(config)?;
         self.check_names(config, &routes)?;
+        self.redactions.learn(&routes)?;
         let server = within_open_files(&config.server);
         if server.max_connections < config.server.max_connections {
             tracing::warn!(

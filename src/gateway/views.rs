@@ -8,10 +8,8 @@ use crate::admin::{
     AdminView, GatewayView, Operated, Operation, RejectedDesk, RouteAction, RouteView, SecretView,
 };
 use crate::clock::Millis;
-use crate::config::Catalog;
 use crate::delivery::{Destinations, UnknownDestination};
 use crate::ingress::{self, NotReleased, RouteConflict};
-use crate::verify::Provider;
 
 /// What stands in each other's way, one line each.
 pub(super) fn conflicts(conflicts: &[RouteConflict]) -> String {
@@ -52,7 +50,15 @@ pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminV
             reload
         })
     };
-    let rejected = rejected(rooms);
+    let redaction = {
+        let (rooms, reloader) = (Arc::clone(rooms), Arc::clone(reloader));
+        Box::new(move |route: &str, provider: Option<&str>| {
+            let catalog = reloader.catalog();
+            let of_provider = provider.and_then(|name| catalog.get(name)).map(|provider| provider.redaction());
+            rooms.redactions.of(route, of_provider)
+        })
+    };
+    let rejected = rejected(rooms, reloader);
     AdminView {
         buffer: rooms.buffer.clone(),
         dedupe: Arc::clone(&rooms.dedupe),
@@ -64,32 +70,32 @@ pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminV
         destinations,
         operate,
         gateway,
+        redaction,
         rejected,
         reload,
     }
 }
 
-fn rejected(rooms: &Arc<Rooms>) -> RejectedDesk {
+fn rejected(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> RejectedDesk {
     let ingress = || Arc::clone(&rooms.ingress);
     let (list, find, explain, release) = (ingress(), ingress(), ingress(), ingress());
+    let reloader = Arc::clone(reloader);
     // As a reload: the admin thread has a runtime of its own, the rooms work on the gateway's.
     let runtime = tokio::runtime::Handle::current();
     RejectedDesk {
         list: Box::new(move || list.rejected()),
         find: Box::new(move |id| find.find_rejected(id)),
-        explain: Box::new(move |id| explain.explain(id, &providers())),
+        // Whose headers are recognised in a refused request.
+        explain: Box::new(move |id| {
+            let providers: Vec<_> = reloader.catalog().all().cloned().collect();
+            explain.explain(id, &providers)
+        }),
         release: Box::new(move |id, any_time| {
             let ingress = Arc::clone(&release);
             let released = runtime.spawn(async move { ingress.release(id, any_time).await });
             Box::pin(async move { released.await.unwrap_or(Err(NotReleased::Unknown)) })
         }),
     }
-}
-
-/// Whose headers are recognised in a refused request.
-fn providers() -> Vec<Arc<Provider>> {
-    let catalog = Catalog::shipped();
-    catalog.names().filter_map(|name| catalog.get(name)).map(Arc::clone).collect()
 }
 
 fn operate(destinations: &Destinations, name: &str, what: Operation) -> Result<Operated, UnknownDestination> {
@@ -129,7 +135,6 @@ fn routes(rooms: &Rooms, reloader: &Reloader) -> Vec<RouteView> {
                     })
                     .collect(),
                 awaits_secret_until: corridor.awaits_secret_until,
-                secret_headers: corridor.secret_headers,
             },
             ingress::ActionView::Proxy(upstream) => RouteAction::Proxy(upstream),
         };

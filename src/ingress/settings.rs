@@ -13,7 +13,7 @@ use crate::net::{AllowIps, Change, IpSet};
 use crate::secret::Secret;
 use crate::select::Selector;
 use crate::units::{Invalid, Rate};
-use crate::verify::{Challenges, NamedSecret, Pin, Scheme, Verifier};
+use crate::verify::{Challenges, NamedSecret, Pin, Redaction, Scheme, Verifier};
 
 /// Where the front door listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,6 +235,8 @@ pub struct CorridorSettings {
     pub provider: Option<Arc<str>>,
     /// The provider's challenges.
     pub challenges: Challenges,
+    /// Where a secret stands in its requests.
+    pub redaction: Redaction,
     /// What must stand in each request that verified.
     pub pins: Vec<(Pin, Secret)>,
     /// Methods that the route takes for challenges alone.

@@ -42,6 +42,11 @@ impl Pointer {
         text_of(self.raw(body)?, max)
     }
 
+    /// Its steps, their escapes resolved.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|step| &**step)
+    }
+
     /// Whether anything stands there, `null` too.
     #[must_use]
     pub fn exists(&self, body: &[u8]) -> bool {

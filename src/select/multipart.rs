@@ -3,7 +3,7 @@
 use crate::headers::Headers;
 
 /// The most parts of a body that are looked at.
-const MAX_PARTS: usize = 1000;
+pub const MAX_PARTS: usize = 1000;
 
 /// The boundary that the `Content-Type` names, if the body says of itself that it is such a form.
 #[must_use]

@@ -201,6 +201,7 @@ mod mac;
 mod place;
 mod port;
 mod provider;
+mod redaction;
 mod sample;
 mod scheme;
 mod sign;
@@ -221,6 +222,7 @@ pub use handshake::{
     Stage, WhenSpec,
 };
 pub use provider::{Pin, Provider, VectorKind, WantedAnswer};
+pub use redaction::{REDACTED, Redaction};
 pub use sample::{Sample, SampleEvent};
 pub use scheme::Scheme;
 pub use sign::{Signature, Signer, replaced};

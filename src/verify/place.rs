@@ -150,6 +150,24 @@ impl Place {
         }
     }
 
+    /// Its words, as selectors are written; a numbered header ends in `{n}`, the whole body is `body:whole`.
+    pub(super) fn words(&self) -> Vec<String> {
+        match self {
+            Self::Headers(names) => names
+                .iter()
+                .map(|name| match name {
+                    HeaderName::One(name) => format!("header:{name}"),
+                    HeaderName::Numbered(stem) => format!("header:{stem}{{n}}"),
+                })
+                .collect(),
+            Self::Query(name) => vec![format!("query:{name}")],
+            Self::Form(name) => vec![format!("form:{name}")],
+            Self::Body { shown, .. } | Self::Each { shown, .. } => vec![format!("body:{shown}")],
+            Self::Whole => vec!["body:whole".to_owned()],
+            Self::Several(places) => places.iter().flat_map(Self::words).collect(),
+        }
+    }
+
     /// The one header that it is.
     pub(super) fn header(&self) -> Option<&str> {
         match self {

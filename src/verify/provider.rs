@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handshake::{AnswerSpec, Handshakes};
+use super::redaction::Redaction;
 use super::sample::Sample;
 use super::scheme::Scheme;
 use super::spec::{ProviderSpec, SchemeSpec};
@@ -136,6 +137,12 @@ impl Provider {
         names
     }
 
+    /// Where a secret stands in its requests, challenges included: to be shown to nobody.
+    #[must_use]
+    pub fn redaction(&self) -> Redaction {
+        self.scheme.redaction().and(self.handshakes.redaction())
+    }
+
     /// Compiles `spec`.
     ///
     /// # Errors
@@ -150,6 +157,13 @@ impl Provider {
             faults.push(Invalid::new("docs", "where the provider documents its webhooks is not said", hint));
         }
         let scheme = keep(Scheme::compile(&spec.scheme), &mut faults);
+        let secret = scheme.as_ref().map(Scheme::redaction).unwrap_or_default();
+        for (key, words) in [("event_id", &spec.event_id), ("event_type", &spec.event_type)] {
+            for word in words.iter().filter(|word| secret.covers(word)) {
+                let message = format!("the secret itself stands at {word:?}, and this is logged and listed");
+                faults.push(Invalid::new(key, message, "leave it out"));
+            }
+        }
         let event_id = selector("event_id", &spec.event_id, &mut faults);
         if spec.event_id_required && spec.event_id.is_empty() {
             let hint = "write event_id, or leave event_id_required out";

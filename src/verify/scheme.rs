@@ -8,6 +8,7 @@ use super::claims::TokenScheme;
 use super::clear::{ClearForm, ClearScheme};
 use super::faults::Faults;
 use super::forms::{self, Form};
+use super::redaction::Redaction;
 use super::signed::{Proof, SignedScheme};
 use super::spec::SchemeSpec;
 use crate::secret::Secret;
@@ -106,12 +107,13 @@ impl Scheme {
         }
     }
 
-    /// The headers that hold the secret itself, in lower case: to be shown to nobody.
+    /// Where the secret itself stands in a request, or what is as good as it: to be shown to nobody.
     #[must_use]
-    pub fn secret_headers(&self) -> Vec<String> {
+    pub fn redaction(&self) -> Redaction {
         match &self.0 {
-            Method::Clear(scheme) => scheme.place.header_names(),
-            _ => Vec::new(),
+            Method::Clear(scheme) => Redaction::of_place(&scheme.place),
+            Method::Token(scheme) if scheme.rules.is_some() => Redaction::of_place(&scheme.place),
+            Method::Signed(_) | Method::Token(_) | Method::Form(_) => Redaction::default(),
         }
     }
 

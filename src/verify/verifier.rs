@@ -99,12 +99,6 @@ impl Verifier {
     pub fn scheme(&self) -> &Arc<Scheme> {
         &self.scheme
     }
-
-    /// The headers that hold the secret itself, in lower case: to be shown to nobody.
-    #[must_use]
-    pub fn secret_headers(&self) -> Vec<String> {
-        self.scheme.secret_headers()
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod operator;
 mod parity;
 mod passthrough;
 mod provider_vectors;
+mod redaction;
 mod refusals;
 mod rejected;
 mod senders;

@@ -1,6 +1,6 @@
 //! Refused requests in the running process: listed, explained, let in after the fix.
 
-use crate::harness::{App, Setup, Signed, now};
+use crate::harness::{ADMIN_TOKEN, App, Gateway, Setup, Signed, now};
 
 const SECRET: &str = "canary-secret-of-a-route";
 
@@ -83,4 +83,35 @@ fn the_usual_causes_are_told_at_the_command_line() {
     assert_eq!(misdirected["causes"][0]["kind"], "other_provider");
     assert!(misdirected["causes"][0]["message"].as_str().unwrap().contains("\"stripe\""), "{misdirected}");
     assert!(gateway.cli(&["explain", "hl_00000000000000000000000"]).failed(1).contains("no refused request"));
+}
+
+#[test]
+fn the_header_of_a_provider_of_ones_own_is_recognised_in_a_refused_request() {
+    let app = App::start();
+    let providers = tempfile::tempdir().unwrap();
+    let acme = "display_name = \"Acme\"\ndocs = \"https://example.com/\"\nalgorithm = \"hmac-sha256\"\n\
+                signature = { header = \"X-Acme-Proof\" }\n";
+    std::fs::write(providers.path().join("acme.toml"), acme).unwrap();
+    // `providers_dir` stands before every table.
+    let with = |first: &str| {
+        format!(
+            "{first}[server]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+             token = {{ value = \"{ADMIN_TOKEN}\" }}\n[buffer]\nstore = \"memory\"\npath = \"data\"\n{}",
+            toml(SECRET).replace("$APP", &app.url())
+        )
+    };
+    let mut gateway = Setup::whole(&with("")).start();
+    let mut misdirected = Signed::github("/github", SECRET, "id", b"{}");
+    misdirected.headers.last_mut().unwrap().0 = "X-Acme-Proof".to_owned();
+    let explain = |gateway: &Gateway| {
+        let refused = misdirected.send(gateway);
+        let id = refused.json()["request_id"].as_str().unwrap().to_owned();
+        gateway.cli(&["explain", &id, "--json"]).json()
+    };
+    assert_eq!(explain(&gateway)["causes"], serde_json::json!([]));
+    gateway.rewrite(&with(&format!("providers_dir = \"{}\"\n", providers.path().display())));
+    gateway.cli(&["reload"]).ok();
+    let told = explain(&gateway);
+    assert_eq!(told["causes"][0]["kind"], "other_provider", "{told}");
+    assert!(told["causes"][0]["message"].as_str().unwrap().contains("\"acme\""), "{told}");
 }

@@ -114,9 +114,41 @@ fn an_event_is_shown_whole_and_without_its_credentials() {
 }
 
 #[test]
+fn a_secret_in_a_query_a_form_or_a_json_body_is_not_shown() {
+    let house = house();
+    let shown = |content_type: &str, body: &'static [u8]| {
+        let headers = Headers::from_pairs([("Content-Type", content_type)]);
+        let event = Event { headers, target: "/in?code=hunter2".into(), body: Bytes::from_static(body), ..event(1) };
+        let id = house.keep(event, &["app"]);
+        let reply = house.get(&format!("/api/v1/events/{id}"));
+        assert!(!reply.body.contains("hunter2"), "{}", reply.body);
+        let json = reply.json();
+        assert_eq!(json["target"], "/in?code=[redacted]");
+        json["body"].as_str().unwrap().to_owned()
+    };
+    let json = shown("application/json", b"{\"hook\": {\"key\": \"hunter2\", \"a\": 1}}");
+    assert_eq!(json, "{\"hook\": {\"key\": \"[redacted]\", \"a\": 1}}");
+    let form = shown("application/x-www-form-urlencoded", b"a=1&key=hunter2&b=2");
+    assert_eq!(form, "a=1&key=[redacted]&b=2");
+    assert_eq!(shown("text/plain", b"key=hunter2"), "[redacted]");
+}
+
+#[test]
+fn of_an_event_by_a_route_that_nobody_knows_any_more_only_what_is_harmless_is_shown() {
+    let house = house();
+    let id = house.keep(Event { route: "gone".into(), target: "/in?x=hunter2".into(), ..event(1) }, &["app"]);
+    let shown = house.get(&format!("/api/v1/events/{id}")).json();
+    assert_eq!((&shown["target"], &shown["body"]), (&json!("/in?x=[redacted]"), &json!("[redacted]")));
+    assert_eq!(shown["headers"][0], json!(["Content-Type", "application/json"]));
+    assert_eq!(shown["headers"][3], json!(["X-Odd-Name", "[redacted]"]));
+}
+
+#[test]
 fn a_body_that_is_no_text_is_shown_as_base64() {
     let house = house();
-    let id = house.keep(Event { body: Bytes::from_static(b"\xff\x00"), ..event(1) }, &["app"]);
+    let headers = Headers::from_pairs([("Content-Type", "application/x-www-form-urlencoded")]);
+    let body = Bytes::from_static(b"\xff\x00");
+    let id = house.keep(Event { headers, body, ..event(1) }, &["app"]);
     let shown = house.get(&format!("/api/v1/events/{id}")).json();
     assert_eq!((&shown["body_base64"], &shown["body"]), (&json!("/wA="), &Value::Null));
 }

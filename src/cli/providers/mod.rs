@@ -55,7 +55,7 @@ impl CatalogArgs {
     /// Every mistake of the files in it.
     pub fn load(&self) -> Result<Catalog, Failure> {
         match &self.providers_dir {
-            None => Ok(Catalog::shipped().clone()),
+            None => Ok(Catalog::clone(Catalog::shipped())),
             Some(folder) => Catalog::with_own(folder).map_err(|report| Failure::Usage(report.to_string())),
         }
     }

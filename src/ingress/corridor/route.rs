@@ -247,11 +247,6 @@ impl Corridor {
             deliver_to: settings.deliver_to.clone(),
             secrets: self.secrets(),
             awaits_secret_until: settings.capture.as_ref().map(|capture| capture.until),
-            secret_headers: settings
-                .verifier
-                .as_ref()
-                .map(|verifier| verifier.secret_headers())
-                .unwrap_or_default(),
         }
     }
 
@@ -346,6 +341,4 @@ pub struct CorridorView {
     pub secrets: Vec<SecretView>,
     /// Until when its provider may hand over the secret.
     pub awaits_secret_until: Option<Millis>,
-    /// Names of headers that carry a secret itself.
-    pub secret_headers: Vec<String>,
 }

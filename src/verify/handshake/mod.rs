@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::redaction::Redaction;
 use crate::headers::{Headers, HeadersBuilder, is_token};
 use crate::secret::Secret;
 use crate::select::{Message, Selector};
@@ -47,6 +48,8 @@ struct Handshake {
     limits: Limits,
     capture: Option<Selector>,
     confirm: Option<Confirm>,
+    /// The words for where a secret stands in it.
+    secret_places: Box<[Box<str>]>,
 }
 
 #[derive(Clone, Debug)]
@@ -194,6 +197,12 @@ impl Handshakes {
         self.0.iter().any(|handshake| handshake.capture.is_some())
     }
 
+    /// Where a secret stands in them: what is compared with a setting of the route, and what is captured.
+    #[must_use]
+    pub fn redaction(&self) -> Redaction {
+        Redaction::of_words(self.0.iter().flat_map(|one| &one.secret_places).map(|word| &**word))
+    }
+
     /// Joins them with a route's `keys`. Those that need a setting which the route does not give are left out.
     #[must_use]
     pub fn bind(&self, keys: Keys) -> Challenges {
@@ -321,6 +330,7 @@ impl Handshake {
             limits: Limits::compile(None, None, false, &mut Vec::new()),
             capture: spec.capture.as_ref().and_then(|word| selector("handshake.capture", word, faults)),
             confirm: spec.confirm.as_ref().and_then(|spec| Confirm::compile(spec, signed, faults)),
+            secret_places: secret_places(spec),
         };
         let secret = handshake.makes_with_secret();
         handshake.limits = Limits::compile(spec.charset.as_deref(), spec.length, secret, faults);
@@ -408,6 +418,16 @@ fn selector(key: &'static str, word: &str, faults: &mut Vec<Invalid>) -> Option<
 
 fn template(key: &'static str, text: &str, faults: &mut Vec<Invalid>) -> Option<Template> {
     Template::compile(text).map_err(|(message, hint)| faults.push(Invalid::new(key, message, hint))).ok()
+}
+
+/// The words of selectors whose values are secrets.
+fn secret_places(spec: &HandshakeSpec) -> Box<[Box<str>]> {
+    let is_setting = |value: &String| Template::compile(value).is_ok_and(|text| text.only_setting().is_some());
+    let compared = spec.when.iter().filter(|(_, must)| match must {
+        WhenSpec::Is(values) => values.iter().any(is_setting),
+        WhenSpec::There(_) => false,
+    });
+    compared.map(|(word, _)| word).chain(&spec.capture).map(|word| word.as_str().into()).collect()
 }
 
 fn condition(word: &str, must: &WhenSpec, faults: &mut Vec<Invalid>) -> Option<Condition> {

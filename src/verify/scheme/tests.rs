@@ -35,7 +35,7 @@ fn fault(change: impl FnOnce(&mut SchemeSpec)) -> String {
 fn the_least_scheme_signs_the_body() {
     let scheme = Scheme::compile(&sound()).unwrap();
     assert!(scheme.binds_body() && !scheme.checks_time() && !scheme.signs_url());
-    assert_eq!(scheme.secret_headers(), Vec::<String>::new());
+    assert_eq!(scheme.redaction().words(), Vec::<String>::new());
 }
 
 #[test]
@@ -140,10 +140,10 @@ fn a_secret_in_clear_takes_few_words_binds_nothing_and_is_not_shown() {
     spec.algorithm = "token".to_owned();
     let scheme = Scheme::compile(&spec).unwrap();
     assert!(!scheme.binds_body());
-    assert_eq!(scheme.secret_headers(), ["x-sig"]);
+    assert_eq!(scheme.redaction().words(), ["header:x-sig"]);
     spec.algorithm = "basic".to_owned();
     spec.signature.headers.clear();
-    assert_eq!(Scheme::compile(&spec).unwrap().secret_headers(), ["authorization"]);
+    assert_eq!(Scheme::compile(&spec).unwrap().redaction().words(), ["header:authorization"]);
     spec.signature.prefixes = texts("Basic ");
     spec.signed = texts("{body}");
     spec.key = text("utf8");

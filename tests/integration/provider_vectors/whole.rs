@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
@@ -16,7 +18,7 @@ use hooklatch::secret::Secret;
 use hooklatch::select::Message;
 use hooklatch::verify::{NamedSecret, VectorKind, Verifier, event_time};
 
-use super::{listed, providers};
+use super::{Request, listed, providers};
 
 fn printed(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_hooklatch"))
@@ -118,6 +120,45 @@ fn samples_are_signed_verified_and_found_by_the_files_own_selectors() {
     assert!(signed >= 200, "{signed}");
     // A secret in every element of a list, an item of the signature's own header: only a request has them.
     assert!(unsignable.len() <= 4, "{unsignable:?}");
+}
+
+/// What of a request tells its sender's secret, or is as good as it.
+fn credential(algorithm: &str, request: &Request) -> String {
+    let texts = request.headers.iter().map(|(_, value)| value).chain([&request.body]);
+    let mut texts = texts.map(|text| String::from_utf8_lossy(text).into_owned());
+    match algorithm {
+        "token" => request.secret.clone(),
+        "basic" => STANDARD.encode(&request.secret),
+        _ => {
+            let token = texts.find(|text| text.contains("eyJ") && text.matches('.').count() == 2).unwrap();
+            token.rsplit('.').next().unwrap().trim().to_owned()
+        }
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_request_holds_no_credential_of_a_shipped_provider() {
+    let mut hidden = 0;
+    for provider in providers() {
+        let (redaction, algorithm) = (provider.redaction(), provider.written.algorithm.as_str());
+        if !matches!(algorithm, "token" | "basic" | "jwt") {
+            assert!(provider.scheme.redaction().words().is_empty(), "{}", provider.name);
+            continue;
+        }
+        for vector in listed(&provider.name, "vectors").iter().filter(|vector| vector["valid"] == true) {
+            let request = Request::of(vector);
+            let credential = credential(algorithm, &request);
+            let headers = Headers::from_pairs(request.headers.iter().map(|(k, v)| (k, v)));
+            let all: Vec<u8> = headers.iter().flat_map(|(_, value)| value.to_vec()).chain(request.body.clone()).collect();
+            let is_shown = |name: &[u8]| !redaction.hides_header(std::str::from_utf8(name).unwrap());
+            let shown = headers.iter().filter(|(name, _)| is_shown(name)).flat_map(|(_, value)| value.to_vec());
+            let shown: Vec<u8> = shown.chain(redaction.body(&headers, &request.body).into_owned()).collect();
+            let holds = |text: &[u8]| String::from_utf8_lossy(text).contains(&credential);
+            assert!(holds(&all) && !holds(&shown), "{}: {}", provider.name, vector["name"]);
+            hidden += 1;
+        }
+    }
+    assert!(hidden >= 30, "{hidden}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::observe::{EventLog, Metrics};
 use crate::secret::Secret;
 use crate::select::{Message, Selector};
 use crate::verify::{
-    Challenges, HandshakeSpec, Handshakes, Keys, NamedSecret, Scheme, SchemeSpec, SignatureSpec,
+    Challenges, HandshakeSpec, Handshakes, Keys, NamedSecret, Redaction, Scheme, SchemeSpec, SignatureSpec,
     TimestampSpec, Verifier, WhenSpec,
 };
 
@@ -148,6 +148,7 @@ fn corridor() -> CorridorSettings {
         secret_names: vec!["old".into(), "current".into()],
         provider: Some("acme".into()),
         challenges: Challenges::default(),
+        redaction: Redaction::default(),
         pins: Vec::new(),
         challenge_methods: Vec::new(),
         capture: None,

@@ -1,13 +1,16 @@
 //! The keys of a route that `deliver_to` gives a meaning: how a request is checked, told from others, answered.
 
+mod check;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use check::Check;
+
 use super::deliver_to::Destinations;
 use super::routes::Surroundings;
-use super::suggest::nearest;
 use super::walk::{Table, Value, set};
-use super::{Context, dedupe, handshake, schema, scheme, secrets, server};
+use super::{Context, dedupe, handshake, schema, secrets, server};
 use crate::event::Ack;
 use crate::ingress::{Capture, CorridorSettings, DeliverTo, Evidence, ShadowSecrets};
 use crate::secret::Secret;
@@ -32,16 +35,6 @@ pub(super) fn touch(table: &Table<'_>) {
     }
 }
 
-/// How requests of a route are checked.
-enum Check<'c> {
-    /// `verify = "none"`.
-    Nothing,
-    Scheme {
-        scheme: Arc<Scheme>,
-        provider: Option<&'c Arc<Provider>>,
-    },
-}
-
 impl<'a> Corridor<'_, 'a, '_> {
     /// Reads the route; every key is read, whatever is wrong with the others.
     pub(super) fn read(&self, deliver_to: Value<'a>) -> Option<CorridorSettings> {
@@ -57,7 +50,7 @@ impl<'a> Corridor<'_, 'a, '_> {
         let answer_from_app = self.answer(ack);
         let wanted = provider.map(|provider| provider.answer.clone()).unwrap_or_default();
         let (ack_status, ack_body) = self.ack_answer(answer_from_app, &wanted);
-        let redaction = redaction(check.as_ref());
+        let redaction = check.as_ref().map(Check::redaction).unwrap_or_default();
         let event_id = self.shown_selector("event_id", &redaction);
         let event_type = self.shown_selector("event_type", &redaction);
         let event_time = self.selector("event_time");
@@ -113,68 +106,6 @@ impl<'a> Corridor<'_, 'a, '_> {
             public_url,
             deliver_timeout: longest,
         })
-    }
-
-    fn check(&self) -> Option<Check<'_>> {
-        let (provider, verify) = (self.table.get("provider"), self.table.get("verify"));
-        match (provider, verify) {
-            (Some(_), Some(verify)) => {
-                verify.mistake(
-                    "a route has a `provider` or its own `verify`, not both",
-                    "leave one of them out",
-                );
-                None
-            }
-            (Some(provider), None) => self.provider(provider),
-            (None, Some(verify)) => self.own_scheme(verify),
-            (None, None) if self.table.is_misspelled("provider") || self.table.is_misspelled("verify") => {
-                None
-            }
-            (None, None) => {
-                self.table.walk.mistake_of_whole(
-                    self.table.span(),
-                    format!("{} says nothing about signatures", self.table.name),
-                    "write provider = \"NAME\" (`hooklatch providers` lists them), a [routes.NAME.verify] table, or \
-                     verify = \"none\" to accept whatever comes",
-                );
-                None
-            }
-        }
-    }
-
-    fn provider(&self, value: Value<'_>) -> Option<Check<'_>> {
-        let catalog = self.context.catalog();
-        let name = value.str("write a provider's name, like \"github\"")?;
-        if let Some(provider) = catalog.get(name) {
-            return Some(Check::Scheme { scheme: Arc::clone(&provider.scheme), provider: Some(provider) });
-        }
-        let help = match nearest(name, catalog.names()) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => {
-                "`hooklatch providers` lists them; for another, write a [routes.NAME.verify] table".to_owned()
-            }
-        };
-        value.mistake(format!("there is no provider {name:?}"), help);
-        None
-    }
-
-    fn own_scheme(&self, value: Value<'_>) -> Option<Check<'_>> {
-        if let Some(text) = value.as_str() {
-            if text == "none" {
-                return Some(Check::Nothing);
-            }
-            value.mistake(
-                format!("{text:?} is not one of the words for this key"),
-                "write \"none\", or a [routes.NAME.verify] table",
-            );
-            return None;
-        }
-        let name = format!("[routes.{}.verify]", self.name);
-        let table = value.table(name, &schema::VERIFY, "write \"none\", or a [routes.NAME.verify] table")?;
-        let spec = scheme::read(&table);
-        let compiled = Scheme::compile(&spec).map_err(|complaints| table.invalid(complaints)).ok();
-        table.done();
-        Some(Check::Scheme { scheme: Arc::new(compiled?), provider: None })
     }
 
     /// The route's secrets and what they verify with; `None` = there are mistakes.
@@ -424,15 +355,6 @@ impl<'a> Corridor<'_, 'a, '_> {
                 format!("let `{name}` check the headers that `sign` adds: write sign = [{{ env = \"NAME\" }}] in [destinations.{name}]"),
             );
         }
-    }
-}
-
-/// Where a secret stands in the route's requests.
-fn redaction(check: Option<&Check<'_>>) -> Redaction {
-    match check {
-        Some(Check::Scheme { provider: Some(provider), .. }) => provider.redaction(),
-        Some(Check::Scheme { scheme, provider: None }) => scheme.redaction(),
-        Some(Check::Nothing) | None => Redaction::default(),
     }
 }
 

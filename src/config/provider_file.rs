@@ -44,6 +44,7 @@ fn spec(name: &str, table: &Table<'_>) -> ProviderSpec {
         scheme: scheme::read(table),
         vectors: text("vectors"),
         secret_hint: text("secret_hint"),
+        free_signature: table.get("free_signature").and_then(Value::bool).unwrap_or_default(),
         event_id: texts("event_id"),
         event_id_required: table.get("event_id_required").and_then(Value::bool).unwrap_or_default(),
         event_type: texts("event_type"),

@@ -104,6 +104,7 @@ pub(super) static ROUTE: Schema = Schema {
         "deliver_to",
         "proxy_to",
         "provider",
+        "signature",
         "verify",
         "secrets",
         "ack",
@@ -126,8 +127,9 @@ pub(super) static ROUTE: Schema = Schema {
 };
 
 /// Keys of a route that only `deliver_to` gives a meaning.
-pub(super) const DELIVER_ONLY: [&str; 16] = [
+pub(super) const DELIVER_ONLY: [&str; 17] = [
     "provider",
+    "signature",
     "verify",
     "secrets",
     "ack",
@@ -203,6 +205,9 @@ pub(super) static SIGNATURE: Schema = Schema {
     later: &[],
 };
 
+pub(super) static ROUTE_SIGNATURE: Schema =
+    Schema { table: "signature of [routes.NAME]", keys: &["header", "query", "prefix"], later: &[] };
+
 pub(super) static TIMESTAMP: Schema = Schema {
     table: "timestamp of [routes.NAME.verify]",
     keys: &["header", "query", "form", "body", "key", "unit", "tolerance", "enforce"],
@@ -251,6 +256,7 @@ pub(super) static PROVIDER_FILE: Schema = Schema {
         "docs",
         "vectors",
         "secret_hint",
+        "free_signature",
         "event_id",
         "event_id_required",
         "event_type",

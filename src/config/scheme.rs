@@ -65,6 +65,21 @@ fn signature(value: Value<'_>, name: &str) -> Option<SignatureSpec> {
     Some(signature)
 }
 
+/// `signature = { … }` of a route: where a secret stands that the provider's customer puts there.
+pub(super) fn place(value: Value<'_>, name: &str) -> Option<SignatureSpec> {
+    let help = "write signature = { header = \"X-Token\" }";
+    let table = value.table(format!("signature of {name}"), &schema::ROUTE_SIGNATURE, help)?;
+    let texts = |key: &'static str| table.get(key).and_then(texts).unwrap_or_default();
+    let place = SignatureSpec {
+        headers: texts("header"),
+        query: table.get("query").and_then(Value::string),
+        prefixes: texts("prefix"),
+        ..SignatureSpec::default()
+    };
+    table.done();
+    Some(place)
+}
+
 fn timestamp(value: Value<'_>, name: &str) -> Option<TimestampSpec> {
     let help = "write timestamp = { header = \"X-Timestamp\" }";
     let table = value.table(format!("timestamp of {name}"), &schema::TIMESTAMP, help)?;

@@ -1,6 +1,7 @@
 //! Selectors: the `"header:NAME"`, `"body:/json/pointer"`, `"query:NAME"`, `"form:NAME"` words with which the
 //! configuration and the provider files say where in a request something stands. `"form:NAME#/json/pointer"` looks
-//! into the JSON that a form's field holds.
+//! into the JSON that a form's field holds, `"header:NAME#/json/pointer"` into the claims of the JSON Web Token in a header
+//! (`Bearer` or the like before it), `"jwt:/json/pointer"` into those of the token that is the body.
 //!
 //! A selector never guesses: what is missing, empty, not UTF-8, longer than [`MAX_VALUE_BYTES`] or there twice with
 //! different values is no value.
@@ -8,6 +9,7 @@
 pub mod form;
 mod json;
 pub mod multipart;
+mod token;
 
 use sha2::{Digest, Sha256};
 
@@ -43,6 +45,10 @@ pub struct Selector(Place);
 enum Place {
     /// A header's value; the name in lower case.
     Header(Box<str>),
+    /// A claim of the JSON Web Token in a header.
+    HeaderClaim(Box<str>, Pointer),
+    /// A claim of the JSON Web Token that is the body.
+    BodyClaim(Pointer),
     /// A string, number or boolean of a JSON body.
     Body(Pointer),
     /// The SHA-256 of the body, in lower-case hex.
@@ -61,7 +67,7 @@ const WORDS: &str = "\"header:NAME\", \"body:/json/pointer\", \"query:NAME\" or 
 
 impl Selector {
     /// Reads one of `"header:NAME"`, `"body:/json/pointer"` (RFC 6901), `"query:NAME"`, `"form:NAME"`,
-    /// `"form:NAME#/json/pointer"`.
+    /// `"form:NAME#/json/pointer"`, `"header:NAME#/json/pointer"`, `"jwt:/json/pointer"`.
     ///
     /// # Errors
     /// A sentence that says which words there are, or what is wrong with the name.
@@ -70,7 +76,13 @@ impl Selector {
             text.split_once(':').ok_or_else(|| format!("{text:?} is not a selector; write {WORDS}"))?;
         let place = match word {
             "header" if is_token(name.as_bytes()) => Place::Header(name.to_ascii_lowercase().into()),
-            "header" => return Err(format!("{name:?} is not a header's name")),
+            "header" => match name.split_once("#/") {
+                Some((header, pointer)) if is_token(header.as_bytes()) => {
+                    Place::HeaderClaim(header.to_ascii_lowercase().into(), Pointer::parse(&format!("/{pointer}"))?)
+                }
+                _ => return Err(format!("{name:?} is not a header's name")),
+            },
+            "jwt" => Place::BodyClaim(Pointer::parse(name)?),
             "body" if name == "sha256" => {
                 return Err("\"body:sha256\" has a meaning only as a key of dedupe".to_owned());
             }
@@ -133,6 +145,11 @@ impl Selector {
                 let value = message.headers.get_unambiguous(name).ok()??;
                 bounded(std::str::from_utf8(value).ok()?, most)?.to_owned()
             }
+            Place::HeaderClaim(name, pointer) => {
+                let value = message.headers.get_unambiguous(name).ok()??;
+                pointer.scalar(&token::claims(value)?, most)?
+            }
+            Place::BodyClaim(pointer) => pointer.scalar(&token::claims(message.body)?, most)?,
             Place::Body(pointer) => pointer.scalar(message.body, most)?,
             Place::BodyDigest => hex::encode(Sha256::digest(message.body)),
             Place::Query(name) => parameter(message.query.unwrap_or_default().as_bytes(), name)?,
@@ -151,7 +168,8 @@ impl Selector {
     pub fn is_there(&self, message: &Message<'_>) -> bool {
         let named = |encoded: &[u8], name: &str| form::pairs(encoded).any(|(n, _)| *n == *name.as_bytes());
         match &self.0 {
-            Place::Header(name) => message.headers.get(name).is_some(),
+            Place::Header(name) | Place::HeaderClaim(name, _) => message.headers.get(name).is_some(),
+            Place::BodyClaim(_) => !message.body.is_empty(),
             Place::Body(pointer) => pointer.exists(message.body),
             Place::BodyDigest => true,
             Place::Query(name) => named(message.query.unwrap_or_default().as_bytes(), name),

@@ -120,6 +120,27 @@ fn a_form_parameter_is_looked_for_only_in_a_form() {
 }
 
 #[test]
+fn a_claim_of_a_token_is_a_value() {
+    // {"alg":"HS256"} and {"sub":"s 1","n":{"id":7}}
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJzIDEiLCJuIjp7ImlkIjo3fX0.c2ln";
+    let extract = |word: &str, value: &str, body: &str| {
+        let headers = Headers::from_pairs([("Authorization", value)]);
+        Selector::parse(word).unwrap().extract(&message(&headers, None, body.as_bytes()))
+    };
+    assert_eq!(extract("header:authorization#/sub", token, ""), some("s 1"));
+    assert_eq!(extract("header:Authorization#/n/id", &format!("Bearer {token}"), ""), some("7"));
+    assert_eq!(extract("jwt:/sub", "", &format!("{token}\n")), some("s 1"));
+    assert_eq!(extract("jwt:/none", "", token), None);
+    let (longer, gaping) = (format!("{token}.d"), token.replace('.', ".."));
+    for none in ["", "a.b", "a.!.c", "eyJhbGciOiJIUzI1NiJ9", longer.as_str(), gaping.as_str()] {
+        assert_eq!(extract("jwt:/sub", "", none), None, "{none}");
+        assert_eq!(extract("header:authorization#/sub", none, ""), None, "{none}");
+    }
+    assert!(Selector::parse("jwt:sub").unwrap_err().contains("begins with"));
+    assert!(Selector::parse("header:a b#/sub").unwrap_err().contains("not a header's name"));
+}
+
+#[test]
 fn a_list_is_joined_and_one_missing_part_makes_it_none() {
     let headers = Headers::from_pairs([("a", "1"), ("b", "2")]);
     let extract = |words: &[&str]| {
@@ -170,7 +191,7 @@ proptest! {
         query in ".*",
     ) {
         let headers = Headers::from_pairs([("content-type", "application/x-www-form-urlencoded")]);
-        for word in ["body:/a", "body:/0/a", "query:a", "form:a", "header:content-type"] {
+        for word in ["body:/a", "body:/0/a", "query:a", "form:a", "header:content-type", "jwt:/a", "header:content-type#/a"] {
             let selector = Selector::parse(word).unwrap();
             for body in [&body[..], jsonish.as_bytes()] {
                 if let Some(value) = selector.extract(&message(&headers, Some(&query), body)) {

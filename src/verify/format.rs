@@ -136,10 +136,10 @@ impl Writing {
         }
     }
 
-    /// The value with the signature of these bytes in it; in a list beside the timestamp and its key.
-    pub(super) fn write(&self, signature: &[u8], timestamp: Option<(&str, &str)>) -> String {
+    /// The value with the signature of these bytes in it; in a list behind these other items.
+    pub(super) fn write(&self, signature: &[u8], items: &[(&str, &str)]) -> String {
         let prefix = self.prefixes.first().map_or("", |prefix| prefix);
-        self.format.write(&format!("{prefix}{}", self.encoding.encode(signature)), timestamp)
+        self.format.write(&format!("{prefix}{}", self.encoding.encode(signature)), items)
     }
 }
 
@@ -241,27 +241,28 @@ impl Format {
         }
     }
 
-    fn write(&self, signature: &str, timestamp: Option<(&str, &str)>) -> String {
+    fn write(&self, signature: &str, items: &[(&str, &str)]) -> String {
         match self {
             Self::Plain | Self::Values { .. } => signature.to_owned(),
             Self::Versioned { version } => format!("{version},{signature}"),
             Self::List { separator, assign, keys } => {
                 let key = keys.first();
-                let time = timestamp.map(|(name, time)| format!("{name}{assign}{time}{separator}"));
-                format!("{}{key}{assign}{signature}", time.unwrap_or_default())
+                let others: Vec<String> =
+                    items.iter().map(|(name, value)| format!("{name}{assign}{value}{separator}")).collect();
+                format!("{}{key}{assign}{signature}", others.concat())
             }
             Self::Positional { separator, fields, keys } => {
-                let field = |name: &str| match timestamp {
+                let field = |name: &str| match items.iter().find(|(key, _)| *key == name) {
                     _ if keys.has(name) => signature.to_owned(),
-                    Some((key, time)) if key == name => time.to_owned(),
-                    _ => name.to_owned(),
+                    Some((_, value)) => (*value).to_owned(),
+                    None => name.to_owned(),
                 };
                 let fields: Vec<String> = fields.iter().map(|name| field(name)).collect();
                 fields.join(separator.encode_utf8(&mut [0; 4]))
             }
             Self::Json { members } => {
                 let mut object = serde_json::Map::new();
-                object.extend(timestamp.map(|(name, time)| (name.to_owned(), time.into())));
+                object.extend(items.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
                 object.extend(members.first().map(|name| (name.to_string(), signature.into())));
                 STANDARD.encode(serde_json::Value::Object(object).to_string())
             }

@@ -142,6 +142,7 @@
 //! |---|---|---|
 //! | `display_name`, `docs` | string, required | the provider's own name; the `https://` address of its documentation |
 //! | `secret_hint` | string, none | where its console shows the secret, a sentence, where its documentation says so |
+//! | `free_signature` | boolean, `false` | with `token`: the customer names the header (or parameter) in the provider's console, and a route may say `signature = { header = "…", prefix = "…" }`; what the file says is the usual one |
 //! | `vectors` | string, none | what the file was proven with, the best of the valid vectors in `tests/providers/NAME.json`: `"third-party"` (signed by the provider's own libraries, its documentation or an independent implementation) or `"constructed"` (made from the documented scheme) |
 //! | `event_id`, `event_type` | selector or list, none | where they stand; a list is joined with `:` |
 //! | `event_id_required` | boolean, `false` | every event carries the id, by the provider's documentation |
@@ -199,6 +200,7 @@ mod jwt;
 mod key;
 mod mac;
 mod place;
+mod pointed;
 mod port;
 mod provider;
 mod redaction;

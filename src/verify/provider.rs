@@ -28,6 +28,8 @@ pub struct Provider {
     pub vectors: Option<VectorKind>,
     /// Where its console shows the secret, a sentence, where its documentation says so.
     pub secret_hint: Option<String>,
+    /// Whether its customer chooses where the secret stands: a route may say so.
+    pub free_signature: bool,
     /// Where its event id stands.
     pub event_id: Option<Selector>,
     /// Whether every event carries that id.
@@ -173,6 +175,10 @@ impl Provider {
                 hint,
             ));
         }
+        if spec.free_signature && spec.scheme.algorithm != "token" {
+            let message = "only a secret that the customer himself puts there stands where he likes";
+            faults.push(Invalid::new("free_signature", message, "leave it out, or write algorithm = \"token\""));
+        }
         let event_type = selector("event_type", &spec.event_type, &mut faults);
         let event_time = selector("event_time", spec.event_time.as_slice(), &mut faults);
         let handshakes = keep(Handshakes::compile(&spec.handshakes), &mut faults).unwrap_or_default();
@@ -198,6 +204,7 @@ impl Provider {
                 written: spec.scheme.clone(),
                 vectors,
                 secret_hint: spec.secret_hint.clone(),
+                free_signature: spec.free_signature,
                 event_id,
                 event_id_required: spec.event_id_required,
                 event_type,

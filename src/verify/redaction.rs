@@ -6,14 +6,13 @@
 //! Nothing is shown on suspicion that it is harmless: a body in which the place cannot be looked for (broken JSON, a form
 //! that does not end) is left out whole.
 
-mod json;
-
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
 use super::place::Place;
+use super::pointed::{self, range_of};
 use crate::headers::{Headers, is_token};
 use crate::select::{Pointer, form, multipart};
 
@@ -131,7 +130,7 @@ impl Redaction {
             return in_multipart(body, boundary, places);
         }
         if body.trim_ascii_start().starts_with(b"{") || body.trim_ascii_start().starts_with(b"[") {
-            return json::values(body, places).map(|ranges| Cuts { ranges, with: "\"[redacted]\"" });
+            return pointed::values(body, places).map(|ranges| Cuts { ranges, with: "\"[redacted]\"" });
         }
         let token = self.0.contains(&Hidden::Token) && places.is_empty();
         if token { proof_of_token(body) } else { None }
@@ -214,12 +213,6 @@ impl Cuts {
         shown.extend_from_slice(body.get(from..).unwrap_or_default());
         Cow::Owned(shown)
     }
-}
-
-/// Where `piece`, a part of `body`, lies.
-fn range_of(body: &[u8], piece: &[u8]) -> Option<Range<usize>> {
-    let start = (piece.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
-    Some(start..start + piece.len())
 }
 
 fn is_hidden(name: &[u8], places: &[Vec<String>]) -> bool {

@@ -15,6 +15,7 @@ use super::forms::Form;
 use super::jwt::{self, JwtAlgorithm, JwtKey, JwtSigner};
 use super::mac::Hash;
 use super::place::{Place, View};
+use super::pointed;
 use super::scheme::{Method, Scheme};
 use super::signed::{Key, SignedScheme};
 use super::template::Parts;
@@ -139,8 +140,10 @@ impl SignedScheme {
         let refused = |refusal: Refusal| format!("{} It cannot be signed.", refusal.message);
         let json = self.json(message).map_err(refused)?;
         let fields = self.form(message).map_err(refused)?;
-        // Items of the signature's own list are the signer's to choose: it has none but the time.
-        let list = self.writing.write(b"", in_list.map(|name| (name, timestamp.as_str())));
+        // Items of the signature's own list are the signer's to choose: beside the time, what else is signed of them.
+        let time = in_list.map(|name| (name, timestamp.as_str()));
+        let items: Vec<_> = template.items().filter(|name| Some(*name) != in_list).map(|name| (name, id)).chain(time).collect();
+        let list = self.writing.write(b"", &items);
         let parts = Parts {
             view: View { message, json: &json },
             list: &list,
@@ -154,7 +157,7 @@ impl SignedScheme {
         };
         let pieces = template.render(&parts).map_err(refused)?;
         let signature = key.prove(&pieces)?;
-        let value = self.writing.write(&signature, in_list.map(|name| (name, timestamp.as_str())));
+        let value = self.writing.write(&signature, &items);
         put(&self.place, value.as_bytes(), message, &added)
     }
 
@@ -259,9 +262,9 @@ fn put(place: &Place, value: &[u8], message: &Message<'_>, added: &Headers) -> R
                 Some(body.ok_or_else(|| format!("the body has no {shown} to put the signature into"))?);
         }
         Place::Each { shown, .. } => {
-            return Err(format!(
-                "this scheme's secret stands in each {shown}; write it into the body yourself"
-            ));
+            let body = with_each(message.body, shown, text()?);
+            signature.body =
+                Some(body.ok_or_else(|| format!("the body has no {shown} to put the signature into"))?);
         }
         Place::Whole | Place::Several(_) => signature.body = Some(value.to_vec()),
     }
@@ -290,6 +293,23 @@ fn with_value(body: &[u8], pointer: &Pointer, value: &str) -> Option<Vec<u8>> {
     let start = (old.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
     let value = serde_json::to_vec(value).ok()?;
     Some([body.get(..start)?, &value, body.get(start + old.len()..)?].concat())
+}
+
+/// As [`with_value`], wherever `pointer` points, of which a step is `*`.
+fn with_each(body: &[u8], pointer: &str, value: &str) -> Option<Vec<u8>> {
+    let pointer = Pointer::parse(pointer).ok()?;
+    let steps: Vec<String> = pointer.steps().map(str::to_owned).collect();
+    let mut places = pointed::values(body, &[steps]).filter(|places| !places.is_empty())?;
+    places.sort_unstable_by_key(|place| place.start);
+    let value = serde_json::to_vec(value).ok()?;
+    let (mut changed, mut from) = (Vec::with_capacity(body.len()), 0);
+    for place in places {
+        changed.extend_from_slice(body.get(from..place.start)?);
+        changed.extend_from_slice(&value);
+        from = place.end;
+    }
+    changed.extend_from_slice(body.get(from..)?);
+    Some(changed)
 }
 
 /// `first` with the lines of `second`, which replace those of the same name.

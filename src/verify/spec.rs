@@ -139,6 +139,8 @@ pub struct ProviderSpec {
     pub vectors: Option<String>,
     /// `secret_hint`: a sentence.
     pub secret_hint: Option<String>,
+    /// `free_signature`; without it `false`.
+    pub free_signature: bool,
     /// `event_id`: one selector, or a list that is joined with `:`.
     pub event_id: Vec<String>,
     /// `event_id_required`; without it `false`.

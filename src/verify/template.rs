@@ -154,6 +154,14 @@ impl Template {
         })
     }
 
+    /// The other items of the signature's list in it.
+    pub(super) fn items(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Word(Word::Item(name), _) => Some(&**name),
+            _ => None,
+        })
+    }
+
     /// The names of the form's fields in it.
     pub(super) fn form_fields(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {

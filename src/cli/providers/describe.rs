@@ -34,6 +34,10 @@ fn facts(catalog: &Catalog, provider: &Provider) -> Vec<(&'static str, String)> 
         ("a signature is", way(&provider.written)),
         ("a signature proves", proves(provider).to_owned()),
     ];
+    if provider.free_signature {
+        let text = "is yours to name in its console: say signature = { header = \"…\" } in the route if it is another";
+        facts.push(("the header", text.to_owned()));
+    }
     facts.extend(provider.secret_hint.clone().map(|hint| ("the secret", hint)));
     facts.extend(provider.vectors.map(|kind| ("proven by", proven(kind).to_owned())));
     facts.extend(catalog.own_file(&provider.name).map(|path| ("its file", path.display().to_string())));
@@ -91,7 +95,6 @@ pub(super) fn way(scheme: &SchemeSpec) -> String {
         "token" => format!("the secret itself, in {place}"),
         "basic" => format!("user and password (HTTP Basic), in {place}"),
         "jwt" => format!("a JSON Web Token, in {place}"),
-        form if !scheme.parameters.is_empty() => format!("{form}, in {place}"),
         "jws" => format!("a detached JSON Web Signature of the body, in {place}"),
         form if !scheme.parameters.is_empty() => format!("{form}, in {place}"),
         algorithm => {

@@ -150,7 +150,7 @@ fn what_is_written_is_read_again() {
         Format::Values { separator: ',' },
         json(&["signature"]),
     ] {
-        let value = writing(format.clone()).write(b"\x0a\xff", time);
+        let value = writing(format.clone()).write(b"\x0a\xff", time.as_slice());
         let open = format.open(&value).unwrap();
         assert_eq!(all(&format, &open), ["0aff"], "{value}");
         if format.has_items() {

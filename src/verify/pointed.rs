@@ -1,12 +1,11 @@
-//! Every value to which a pointer leads, also where an object has a name twice.
+//! Every value of a JSON body to which a pointer leads, also where an object has a name twice; a step `*` is every
+//! element of an array, or member of an object.
 
 use std::fmt;
 use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-
-use super::range_of;
 
 /// Where in `body` the values lie to which one of `places` leads; `None` for what is no JSON.
 pub(super) fn values(body: &[u8], places: &[Vec<String>]) -> Option<Vec<Range<usize>>> {
@@ -16,6 +15,12 @@ pub(super) fn values(body: &[u8], places: &[Vec<String>]) -> Option<Vec<Range<us
         collect(whole.get(), steps, &mut found)?;
     }
     found.into_iter().map(|value| range_of(body, value.as_bytes())).collect()
+}
+
+/// Where `piece`, a part of `body`, lies.
+pub(super) fn range_of(body: &[u8], piece: &[u8]) -> Option<Range<usize>> {
+    let start = (piece.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
+    Some(start..start + piece.len())
 }
 
 fn collect<'a>(value: &'a str, steps: &[String], found: &mut Vec<&'a str>) -> Option<()> {

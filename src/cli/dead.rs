@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::api::Access;
 use super::events;
-use super::filter::Filter;
+use super::filter::{Filter, Listing, One};
 use super::human;
 use super::out::{Failure, Out, Outcome};
 use super::replay::Replay;
@@ -20,22 +20,9 @@ pub struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     /// List dead letters, newest first
-    List {
-        #[command(flatten)]
-        filter: Filter,
-        /// At most so many
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        limit: u64,
-        #[command(flatten)]
-        access: Access,
-    },
+    List(Listing),
     /// Show one dead letter whole: headers, body, every attempt
-    Show {
-        /// hooklatch's id, hl_…
-        id: String,
-        #[command(flatten)]
-        access: Access,
-    },
+    Show(One),
     /// Send dead letters again with fresh attempts; without a filter all of them
     Replay {
         /// No more than so many in a time, like 10/s: it goes on beside everything else, `status` shows how far it is
@@ -71,12 +58,10 @@ struct Change {
 /// A gateway that gives no answer, an event that is not there.
 pub fn run(args: &Args, out: &mut Out) -> Outcome {
     match &args.command {
-        Command::List { filter, limit, access } => {
+        Command::List(Listing { filter, limit, access }) => {
             super::with_api(access, async |api| events::list(&api, access, &dead(filter), *limit, out).await)
         }
-        Command::Show { id, access } => {
-            super::with_api(access, async |api| events::show(&api, access, id, out).await)
-        }
+        Command::Show(one) => events::show(one, out),
         Command::Replay { rate, change } => {
             let replay = Replay { list: "dead", noun: "dead letter", rate: *rate, dry_run: change.dry_run };
             super::with_api(&change.access, async |api| {

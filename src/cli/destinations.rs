@@ -27,41 +27,36 @@ enum Command {
     },
     /// Send nothing to a destination until it is resumed; its events wait and lose no attempt
     Pause {
-        /// The destination
-        name: String,
+        #[command(flatten)]
+        named: Named,
         /// Only for so long, like 10m
         #[arg(long = "for", value_name = "D", value_parser = parse_duration)]
         time: Option<Duration>,
-        #[command(flatten)]
-        access: Access,
     },
     /// End a pause, by hand or by a 410
-    Resume {
-        /// The destination
-        name: String,
-        #[command(flatten)]
-        access: Access,
-    },
+    Resume(Named),
     /// Try now what waits for its next attempt, and whether a destination that is down is back
-    Retry {
-        /// The destination
-        name: String,
-        #[command(flatten)]
-        access: Access,
-    },
+    Retry(Named),
     /// Try now what waits, and tell when all that is pending at this moment has left
     Drain {
-        /// The destination
-        name: String,
+        #[command(flatten)]
+        named: Named,
         /// Wait until it has
         #[arg(long)]
         wait: bool,
         /// Wait no longer than this
         #[arg(long, value_name = "D", value_parser = parse_duration, requires = "wait")]
         timeout: Option<Duration>,
-        #[command(flatten)]
-        access: Access,
     },
+}
+
+/// A destination of a gateway.
+#[derive(clap::Args, Debug)]
+struct Named {
+    /// The destination
+    name: String,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// How often a drain looks.
@@ -81,7 +76,7 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
                 status::print_destinations(out, &status::list_of(&answer))
             }
         }),
-        Command::Pause { name, time, access } => super::with_api(access, async |api| {
+        Command::Pause { named: Named { name, access }, time } => super::with_api(access, async |api| {
             let body = time.map(|time| json!({"for": format_duration(time)}));
             let answer = change(&api, name, "pause", body.as_ref()).await?;
             told(out, access, &answer, || match answer.pointer("/paused/until").and_then(Value::as_str) {
@@ -89,27 +84,29 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
                 None => format!("{name} is paused; hooklatch destinations resume {name} ends it"),
             })
         }),
-        Command::Resume { name, access } => super::with_api(access, async |api| {
+        Command::Resume(Named { name, access }) => super::with_api(access, async |api| {
             let answer = change(&api, name, "resume", None).await?;
             told(out, access, &answer, || match answer.get("was_paused").and_then(Value::as_bool) {
                 Some(false) => format!("{name} was not paused"),
                 _ => format!("{name} is resumed"),
             })
         }),
-        Command::Retry { name, access } => super::with_api(access, async |api| {
+        Command::Retry(Named { name, access }) => super::with_api(access, async |api| {
             let answer = change(&api, name, "retry", None).await?;
             told(out, access, &answer, || format!("{} of {name} tried now", pending(&answer)))
         }),
-        Command::Drain { name, wait, timeout, access } => super::with_api(access, async |api| {
-            let answer = change(&api, name, "drain", None).await?;
-            if *wait {
-                drained(&api, name, &answer, *timeout).await?;
-            }
-            told(out, access, &answer, || match wait {
-                true => format!("{} of {name} left: delivered or dead", pending(&answer)),
-                false => format!("{} of {name} tried now", pending(&answer)),
+        Command::Drain { named: Named { name, access }, wait, timeout } => {
+            super::with_api(access, async |api| {
+                let answer = change(&api, name, "drain", None).await?;
+                if *wait {
+                    drained(&api, name, &answer, *timeout).await?;
+                }
+                told(out, access, &answer, || match wait {
+                    true => format!("{} of {name} left: delivered or dead", pending(&answer)),
+                    false => format!("{} of {name} tried now", pending(&answer)),
+                })
             })
-        }),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::api::{Access, Api};
-use super::filter::{self, Filter};
+use super::filter::{self, Filter, Listing, One};
 use super::human;
 use super::out::{Failure, Out, Outcome};
 use super::replay;
@@ -22,23 +22,13 @@ enum Command {
     /// List events, newest first
     List {
         #[command(flatten)]
-        filter: Filter,
+        listing: Listing,
         /// Where they stand
         #[arg(long, value_parser = ["pending", "delivered", "dead", "rejected", "orphaned"])]
         status: Option<String>,
-        /// At most so many
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        limit: u64,
-        #[command(flatten)]
-        access: Access,
     },
     /// Show one event whole: headers, body, every attempt
-    Show {
-        /// hooklatch's id, hl_…
-        id: String,
-        #[command(flatten)]
-        access: Access,
-    },
+    Show(One),
     /// Check refused requests again and let them in, each once
     Release {
         /// The request_ids of their refusals, hl_…
@@ -76,14 +66,14 @@ enum Command {
 /// A gateway that gives no answer, an event that is not there.
 pub fn run(args: &Args, out: &mut Out) -> Outcome {
     match &args.command {
-        Command::List { filter, status, limit, access } => super::with_api(access, async |api| {
-            let mut pairs = filter.pairs();
-            pairs.extend(status.clone().map(|status| ("status", status)));
-            list(&api, access, &pairs, *limit, out).await
-        }),
-        Command::Show { id, access } => {
-            super::with_api(access, async |api| show(&api, access, id, out).await)
+        Command::List { listing: Listing { filter, limit, access }, status } => {
+            super::with_api(access, async |api| {
+                let mut pairs = filter.pairs();
+                pairs.extend(status.clone().map(|status| ("status", status)));
+                list(&api, access, &pairs, *limit, out).await
+            })
         }
+        Command::Show(one) => show(one, out),
         Command::Release { ids, any_time, access } => {
             super::with_api(access, async |api| release(&api, access, ids, *any_time, out).await)
         }
@@ -141,13 +131,15 @@ pub async fn list(
     Ok(())
 }
 
-/// Prints the event `id` whole.
+/// Prints one event whole.
 ///
 /// # Errors
 /// Those of the API.
-pub async fn show(api: &Api, access: &Access, id: &str, out: &mut Out) -> Outcome {
-    let event = api.get(&format!("events/{}", checked(id)?)).await?;
-    if access.json { out.json(&event) } else { view::print(out, &event) }
+pub(super) fn show(One { id, access }: &One, out: &mut Out) -> Outcome {
+    super::with_api(access, async |api| {
+        let event = api.get(&format!("events/{}", checked(id)?)).await?;
+        if access.json { out.json(&event) } else { view::print(out, &event) }
+    })
 }
 
 async fn replay(api: &Api, access: &Access, ids: &[String], dry_run: bool, out: &mut Out) -> Outcome {

@@ -2,13 +2,34 @@
 
 use serde_json::{Map, Value};
 
-use super::api::{Api, escape};
+use super::api::{Access, Api, escape};
 use super::out::Failure;
 use crate::clock::{Clock, Millis};
 use crate::units::parse_duration;
 
 /// A page of a list, as large as the API gives them.
 const PAGE: u64 = 500;
+
+/// Which events to list, and of which gateway.
+#[derive(clap::Args, Debug)]
+pub(super) struct Listing {
+    #[command(flatten)]
+    pub(super) filter: Filter,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) limit: u64,
+    #[command(flatten)]
+    pub(super) access: Access,
+}
+
+/// One event of a gateway.
+#[derive(clap::Args, Debug)]
+pub(super) struct One {
+    /// hooklatch's id, hl_…
+    pub(super) id: String,
+    #[command(flatten)]
+    pub(super) access: Access,
+}
 
 /// Which events; no option at all means all of them.
 #[derive(clap::Args, Debug, Default)]

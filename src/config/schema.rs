@@ -164,26 +164,30 @@ pub(super) static SECRET: Schema = Schema {
     later: &[],
 };
 
-pub(super) static VERIFY: Schema = Schema {
-    table: "[routes.NAME.verify]",
-    keys: &[
-        "algorithm",
-        "key",
-        "secret_id",
-        "signature",
-        "timestamp",
-        "signed",
-        "id",
-        "document",
-        "strict_form",
-        "require",
-        "body_digest",
-        "url_port",
-        "jwt",
-        "parameters",
-    ],
-    later: &[],
-};
+/// The words of a scheme, and `more`.
+macro_rules! scheme_keys {
+    ($($more:literal),* $(,)?) => {
+        &[
+            "algorithm",
+            "key",
+            "secret_id",
+            "signature",
+            "timestamp",
+            "signed",
+            "id",
+            "document",
+            "strict_form",
+            "require",
+            "body_digest",
+            "url_port",
+            "jwt",
+            "parameters",
+            $($more),*
+        ]
+    };
+}
+
+pub(super) static VERIFY: Schema = Schema { table: "[routes.NAME.verify]", keys: scheme_keys!(), later: &[] };
 
 pub(super) static SIGNATURE: Schema = Schema {
     table: "signature of [routes.NAME.verify]",
@@ -237,21 +241,7 @@ pub(super) static JWT: Schema = Schema {
 
 pub(super) static PROVIDER_FILE: Schema = Schema {
     table: "a provider's file",
-    keys: &[
-        "algorithm",
-        "key",
-        "secret_id",
-        "signature",
-        "timestamp",
-        "signed",
-        "id",
-        "document",
-        "strict_form",
-        "require",
-        "body_digest",
-        "url_port",
-        "jwt",
-        "parameters",
+    keys: scheme_keys![
         "display_name",
         "docs",
         "vectors",

@@ -60,15 +60,7 @@ impl TokenScheme {
     pub(super) fn compile(spec: &SchemeSpec, faults: &mut Faults) -> Option<Self> {
         let detached = spec.algorithm == "jws";
         let with = format!("algorithm = {:?}", spec.algorithm);
-        faults.unused("secret_id", spec.secret_id.is_some(), &with);
-        faults.unused("signed", !spec.signed.is_empty(), &with);
-        faults.unused("timestamp", spec.timestamp.is_some(), &with);
-        faults.unused("id", spec.id.is_some(), &with);
-        faults.unused("document", spec.document.is_some(), &with);
-        faults.unused("strict_form", spec.strict_form, &with);
-        faults.unused("body_digest", spec.body_digest.is_some(), &with);
-        faults.unused("url_port", spec.url_port.is_some(), &with);
-        faults.unused("parameters", !spec.parameters.is_empty(), &with);
+        faults.no_template(spec, &with);
         Writing::refuse_words(&spec.signature, &with, faults);
         let key = faults.word("key", spec.key.as_ref(), KeyForm::parse, super::key::WORDS);
         let place = signature_place(&spec.signature, faults);

@@ -34,16 +34,8 @@ impl ClearScheme {
         let basic = spec.algorithm == "basic";
         let with = format!("algorithm = {:?}", spec.algorithm);
         faults.unused("key", spec.key.is_some(), &with);
-        faults.unused("secret_id", spec.secret_id.is_some(), &with);
-        faults.unused("signed", !spec.signed.is_empty(), &with);
-        faults.unused("timestamp", spec.timestamp.is_some(), &with);
-        faults.unused("id", spec.id.is_some(), &with);
-        faults.unused("document", spec.document.is_some(), &with);
-        faults.unused("strict_form", spec.strict_form, &with);
-        faults.unused("body_digest", spec.body_digest.is_some(), &with);
-        faults.unused("url_port", spec.url_port.is_some(), &with);
+        faults.no_template(spec, &with);
         faults.unused("jwt", spec.jwt.is_some(), &with);
-        faults.unused("parameters", !spec.parameters.is_empty(), &with);
         let signature = &spec.signature;
         Writing::refuse_words(signature, &with, faults);
         faults.unused("signature.prefix", basic && !signature.prefixes.is_empty(), &with);

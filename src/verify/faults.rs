@@ -1,5 +1,6 @@
 //! What is wrong with the words of a scheme: all of it, not only the first.
 
+use super::spec::SchemeSpec;
 use crate::units::Invalid;
 
 /// What was found wrong so far.
@@ -27,6 +28,19 @@ impl Faults {
         if written {
             self.add(key, format!("{key} has no meaning with {with}"), "leave it out");
         }
+    }
+
+    /// Refuses the words of a signature over a template, for an algorithm that has none.
+    pub(super) fn no_template(&mut self, spec: &SchemeSpec, with: &str) {
+        self.unused("secret_id", spec.secret_id.is_some(), with);
+        self.unused("signed", !spec.signed.is_empty(), with);
+        self.unused("timestamp", spec.timestamp.is_some(), with);
+        self.unused("id", spec.id.is_some(), with);
+        self.unused("document", spec.document.is_some(), with);
+        self.unused("strict_form", spec.strict_form, with);
+        self.unused("body_digest", spec.body_digest.is_some(), with);
+        self.unused("url_port", spec.url_port.is_some(), with);
+        self.unused("parameters", !spec.parameters.is_empty(), with);
     }
 
     /// The value of one of a few words, or the default where none is written.

@@ -16,16 +16,14 @@ use sha2::{Digest, Sha256};
 use super::super::asymmetric::{Asymmetric, PrivateKey, PublicKey};
 use super::super::encoding::Encoding;
 use super::super::faults::Faults;
-use super::super::format::Format;
 use super::super::place::{refuse, twice};
 use super::super::sign::Signature;
 use super::super::spec::SchemeSpec;
-use super::super::timestamp::Timestamp;
 use super::super::{NamedSecret, Refusal, RefusalKind, Verified};
 use super::parameters::Parameters;
 use super::{
-    Form, Keyed, check_time, header_name, left_out, lines, listed, public_keys, signature_header,
-    signed_header, time_headers, time_to_sign, with_headers,
+    Form, Keyed, Listing, check_time, lines, public_keys, signature_header, signed_header, time_to_sign,
+    with_headers,
 };
 use crate::clock::Millis;
 use crate::select::Message;
@@ -35,10 +33,8 @@ const DIGEST: &str = "digest";
 
 #[derive(Clone, Debug)]
 struct HttpSignature {
-    header: Box<str>,
+    listing: Listing,
     algorithm: Asymmetric,
-    required: Box<[Box<str>]>,
-    timestamp: Option<Timestamp>,
 }
 
 struct Keys {
@@ -59,12 +55,9 @@ pub(super) fn compile(spec: &SchemeSpec, faults: &mut Faults) -> Option<Arc<dyn 
             "write signed_with = \"ed25519\"",
         )
     });
-    let timestamp =
-        spec.timestamp.as_ref().and_then(|time| Timestamp::compile(time, &Format::default(), faults));
-    required.extend(time_headers(timestamp.as_ref()));
     required.push(DIGEST.into());
-    let header = header_name(spec, faults)?;
-    Some(Arc::new(HttpSignature { header, algorithm: algorithm?, required: required.into(), timestamp }))
+    let listing = Listing::compile(spec, required, faults)?;
+    Some(Arc::new(HttpSignature { listing, algorithm: algorithm? }))
 }
 
 impl Form for HttpSignature {
@@ -78,11 +71,11 @@ impl Form for HttpSignature {
     }
 
     fn checks_time(&self) -> bool {
-        self.timestamp.as_ref().is_some_and(|timestamp| timestamp.tolerance.is_some())
+        self.listing.checks_time()
     }
 
     fn signature_headers(&self) -> Vec<String> {
-        vec![self.header.to_ascii_lowercase()]
+        self.listing.signature_headers()
     }
 
     fn has_private_key(&self) -> bool {
@@ -90,18 +83,19 @@ impl Form for HttpSignature {
     }
 
     fn sign(&self, key: &PrivateKey, message: &Message<'_>, now: Millis) -> Result<Signature, String> {
-        let mut added = time_to_sign(self.timestamp.as_ref(), now);
+        let Listing { header, required, timestamp } = &self.listing;
+        let mut added = time_to_sign(timestamp.as_ref(), now);
         added.push((DIGEST.to_owned(), format!("sha-256={}", body_digest(message))));
         let headers = with_headers(message.headers, &added);
-        let mut list = self.required.join(" ");
-        if !self.required.iter().any(|name| **name == *TARGET) {
+        let mut list = required.join(" ");
+        if !required.iter().any(|name| **name == *TARGET) {
             list.insert_str(0, "(request-target) ");
         }
         let message = Message { headers: &headers, ..*message };
         let signed = self.signed(&message, &list).map_err(|refusal| refusal.message)?;
         let signature = STANDARD.encode(key.sign(self.algorithm, &signed)?);
         let value = format!("keyId=\"test\",headers=\"{list}\",signature=\"{signature}\"");
-        added.push((self.header.to_string(), value));
+        added.push((header.to_string(), value));
         Ok(Signature { headers: lines(&added), ..Signature::default() })
     }
 }
@@ -141,12 +135,7 @@ fn given(value: &str) -> Option<Given<'_>> {
 impl HttpSignature {
     /// The lines that are signed.
     fn signed(&self, message: &Message<'_>, list: &str) -> Result<Vec<u8>, Refusal> {
-        let wrong = |what: String| refuse(RefusalKind::InvalidSignature, &self.header, what);
-        let names = listed(list.split_ascii_whitespace())
-            .ok_or_else(|| wrong(format!("The signature in {} lists too many headers.", self.header)))?;
-        if let Some(name) = left_out(&self.required, &names) {
-            return Err(wrong(format!("The signature in {} leaves out {name}.", self.header)));
-        }
+        let names = self.listing.names(list.split_ascii_whitespace())?;
         let mut text = Vec::new();
         for name in names {
             if !text.is_empty() {
@@ -199,7 +188,7 @@ fn digest(message: &Message<'_>) -> Result<Vec<u8>, Refusal> {
 impl Keyed for Keys {
     fn verify(&self, message: &Message<'_>, now: Option<Millis>) -> Result<Verified, Refusal> {
         let scheme = &self.scheme;
-        let header = &*scheme.header;
+        let header = &*scheme.listing.header;
         let value = signature_header(header, message)?;
         let unreadable = || {
             let message = format!(
@@ -214,11 +203,8 @@ impl Keyed for Keys {
             .keys
             .iter()
             .position(|keys| keys.iter().any(|key| key.verify(scheme.algorithm, &signed, &signature)));
-        let secret = matched.ok_or_else(|| {
-            let message = format!("No key of this route reproduces the signature in {header}.");
-            refuse(RefusalKind::InvalidSignature, header, message)
-        })?;
-        let timestamp = check_time(scheme.timestamp.as_ref(), message, now)?;
+        let secret = matched.ok_or_else(|| scheme.listing.no_match())?;
+        let timestamp = check_time(scheme.listing.timestamp.as_ref(), message, now)?;
         Ok(Verified { secret, timestamp })
     }
 }

@@ -14,29 +14,24 @@ use serde_json::{Map, Value};
 
 use super::super::asymmetric::PrivateKey;
 use super::super::faults::Faults;
-use super::super::format::Format;
 use super::super::jwt::{self, Jws, JwtAlgorithm, JwtKey};
-use super::super::place::refuse;
 use super::super::sign::Signature;
 use super::super::spec::SchemeSpec;
-use super::super::timestamp::Timestamp;
-use super::super::{NamedSecret, Refusal, RefusalKind, Verified};
+use super::super::{NamedSecret, Refusal, Verified};
 use super::parameters::Parameters;
 use super::{
-    Form, Keyed, check_time, header_name, left_out, lines, listed, public_keys, signature_header,
-    signed_header, time_headers, time_to_sign, with_headers,
+    Form, Keyed, Listing, check_time, lines, public_keys, signature_header, signed_header, time_to_sign,
+    with_headers,
 };
 use crate::clock::Millis;
 use crate::select::Message;
 
 #[derive(Clone, Debug)]
 struct JwsRequest {
-    header: Box<str>,
+    listing: Listing,
     algorithms: Box<[JwtAlgorithm]>,
     list: Box<str>,
     version: Option<(Box<str>, Box<str>)>,
-    required: Box<[Box<str>]>,
-    timestamp: Option<Timestamp>,
 }
 
 struct Keys {
@@ -49,7 +44,7 @@ pub(super) fn compile(spec: &SchemeSpec, faults: &mut Faults) -> Option<Arc<dyn 
     let words = parameters.some("algorithms", "[\"ES512\"]", faults);
     let list = parameters.some("headers", "\"headers\"", faults).first();
     let version = parameters.text("version", faults);
-    let mut required: Vec<Box<str>> =
+    let required: Vec<Box<str>> =
         parameters.list("required").iter().map(|name| name.as_str().into()).collect();
     parameters.finish(faults);
     let algorithms: Vec<_> = words.iter().filter_map(|word| JwtAlgorithm::parse(word)).collect();
@@ -64,12 +59,9 @@ pub(super) fn compile(spec: &SchemeSpec, faults: &mut Faults) -> Option<Arc<dyn 
             faults.none("parameters", format!("{text:?} names no value"), "write version = \"MEMBER=VALUE\"")
         }
     });
-    let timestamp =
-        spec.timestamp.as_ref().and_then(|time| Timestamp::compile(time, &Format::default(), faults));
-    required.extend(time_headers(timestamp.as_ref()));
-    let header = header_name(spec, faults)?;
-    let (list, required, algorithms) = (list?.as_str().into(), required.into(), algorithms.into());
-    Some(Arc::new(JwsRequest { header, algorithms, list, version, required, timestamp }))
+    let listing = Listing::compile(spec, required, faults)?;
+    let (list, algorithms) = (list?.as_str().into(), algorithms.into());
+    Some(Arc::new(JwsRequest { listing, algorithms, list, version }))
 }
 
 impl Form for JwsRequest {
@@ -85,11 +77,11 @@ impl Form for JwsRequest {
     }
 
     fn checks_time(&self) -> bool {
-        self.timestamp.as_ref().is_some_and(|timestamp| timestamp.tolerance.is_some())
+        self.listing.checks_time()
     }
 
     fn signature_headers(&self) -> Vec<String> {
-        vec![self.header.to_ascii_lowercase()]
+        self.listing.signature_headers()
     }
 
     fn has_private_key(&self) -> bool {
@@ -98,17 +90,18 @@ impl Form for JwsRequest {
 
     fn sign(&self, key: &PrivateKey, message: &Message<'_>, now: Millis) -> Result<Signature, String> {
         let algorithm = *self.algorithms.first().ok_or("the scheme names no algorithm")?;
-        let mut added = time_to_sign(self.timestamp.as_ref(), now);
+        let Listing { header, required, timestamp } = &self.listing;
+        let mut added = time_to_sign(timestamp.as_ref(), now);
         let headers = with_headers(message.headers, &added);
         let mut members = Map::new();
-        members.insert(self.list.to_string(), self.required.join(",").into());
+        members.insert(self.list.to_string(), required.join(",").into());
         members
             .extend(self.version.iter().map(|(member, value)| (member.to_string(), Value::from(&**value))));
-        let names: Vec<&str> = self.required.iter().map(|name| &**name).collect();
+        let names: Vec<&str> = required.iter().map(|name| &**name).collect();
         let message = Message { headers: &headers, ..*message };
         let payload = self.payload(&message, message.path, &names).map_err(|refusal| refusal.message)?;
         let token = jwt::sign_detached_with(&payload, false, members, algorithm, key)?;
-        added.push((self.header.to_string(), token));
+        added.push((header.to_string(), token));
         Ok(Signature { headers: lines(&added), ..Signature::default() })
     }
 }
@@ -142,18 +135,16 @@ impl JwsRequest {
 impl Keyed for Keys {
     fn verify(&self, message: &Message<'_>, now: Option<Millis>) -> Result<Verified, Refusal> {
         let scheme = &self.scheme;
-        let header = &*scheme.header;
-        let wrong = |what: String| refuse(RefusalKind::InvalidSignature, header, what);
+        let listing = &scheme.listing;
+        let header = &*listing.header;
         let jws = signature_header(header, message)?.and_then(|value| Jws::parse(value).ok());
         let jws = jws.filter(|jws| scheme.is_known(jws)).ok_or_else(|| {
-            wrong(format!("The header {header} is not a detached JWS of the kind that this route checks."))
+            listing.wrong(format!(
+                "The header {header} is not a detached JWS of the kind that this route checks."
+            ))
         })?;
         let list = jws.header(&scheme.list).and_then(Value::as_str).unwrap_or_default();
-        let names = listed(list.split(','))
-            .ok_or_else(|| wrong(format!("The signature in {header} lists too many headers.")))?;
-        if let Some(name) = left_out(&scheme.required, &names) {
-            return Err(wrong(format!("The signature in {header} leaves out {name}.")));
-        }
+        let names = listing.names(list.split(','))?;
         // Who signs writes the path without a slash at its end, however it was registered.
         let bare = message.path.strip_suffix('/').filter(|path| !path.is_empty());
         let mut matched = None;
@@ -165,9 +156,8 @@ impl Keyed for Keys {
                 break;
             }
         }
-        let secret = matched
-            .ok_or_else(|| wrong(format!("No key of this route reproduces the signature in {header}.")))?;
-        let timestamp = check_time(scheme.timestamp.as_ref(), message, now)?;
+        let secret = matched.ok_or_else(|| listing.no_match())?;
+        let timestamp = check_time(listing.timestamp.as_ref(), message, now)?;
         Ok(Verified { secret, timestamp })
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::asymmetric::{Asymmetric, PrivateKey, PublicKey};
 use super::faults::Faults;
+use super::format::Format;
 use super::place::{View, refuse, twice};
 use super::sign::Signature;
 use super::spec::SchemeSpec;
@@ -98,6 +99,54 @@ pub(super) fn compile(spec: &SchemeSpec, faults: &mut Faults) -> Option<Option<A
         _ => return None,
     };
     Some(compile(spec, faults))
+}
+
+/// A signature in one header, over headers that it lists itself.
+#[derive(Clone, Debug)]
+struct Listing {
+    /// The header.
+    header: Box<str>,
+    /// What must be among those listed.
+    required: Box<[Box<str>]>,
+    timestamp: Option<Timestamp>,
+}
+
+impl Listing {
+    /// `required` and the headers in which the time stands must be listed.
+    fn compile(spec: &SchemeSpec, mut required: Vec<Box<str>>, faults: &mut Faults) -> Option<Self> {
+        let timestamp =
+            spec.timestamp.as_ref().and_then(|time| Timestamp::compile(time, &Format::default(), faults));
+        required.extend(time_headers(timestamp.as_ref()));
+        Some(Self { header: header_name(spec, faults)?, required: required.into(), timestamp })
+    }
+
+    fn checks_time(&self) -> bool {
+        self.timestamp.as_ref().is_some_and(|timestamp| timestamp.tolerance.is_some())
+    }
+
+    fn signature_headers(&self) -> Vec<String> {
+        vec![self.header.to_ascii_lowercase()]
+    }
+
+    /// The listed `names`, if there are not too many and none is left out that must be there.
+    fn names<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>, Refusal> {
+        let Some(names) = listed(names) else {
+            return Err(self.wrong(format!("The signature in {} lists too many headers.", self.header)));
+        };
+        match left_out(&self.required, &names) {
+            Some(name) => Err(self.wrong(format!("The signature in {} leaves out {name}.", self.header))),
+            None => Ok(names),
+        }
+    }
+
+    fn wrong(&self, what: String) -> Refusal {
+        refuse(RefusalKind::InvalidSignature, &self.header, what)
+    }
+
+    /// No key fits.
+    fn no_match(&self) -> Refusal {
+        self.wrong(format!("No key of this route reproduces the signature in {}.", self.header))
+    }
 }
 
 /// The one header in which the signature stands.

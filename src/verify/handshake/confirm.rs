@@ -3,8 +3,9 @@
 //! The address comes in a request, so it is not believed: only https, only the usual port, only a host that the
 //! provider's file names, matched whole and label by label.
 
+use super::Message;
+use super::compile::selector;
 use super::spec::ConfirmSpec;
-use super::{Message, selector};
 use crate::select::{MAX_VALUE_BYTES, Selector};
 use crate::units::Invalid;
 

@@ -29,6 +29,6 @@ pub use settings::{AdminListen, AdminOptions, AdminSettings};
 pub use show::stored;
 pub use token::{TOKEN_FILE, load_or_create};
 pub use view::{
-    AdminView, Ask, AskAbout, AskRedaction, GatewayView, Operate, Operated, Operation, Readiness, RejectedDesk, Release,
-    ReloadView, RouteAction, RouteView, SecretView,
+    AdminView, Ask, AskAbout, AskRedaction, GatewayView, Operate, Operated, Operation, Readiness,
+    RejectedDesk, Release, ReloadView, RouteAction, RouteView, SecretView,
 };

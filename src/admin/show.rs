@@ -146,8 +146,9 @@ fn sounds_secret(name: &str) -> bool {
 pub(super) fn target(target: &str, redaction: &Redaction) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
     let is_secret = |pair: &str| {
-        form::pairs(pair.as_bytes())
-            .any(|(name, _)| redaction.hides_parameter(&name) || sounds_secret(&String::from_utf8_lossy(&name)))
+        form::pairs(pair.as_bytes()).any(|(name, _)| {
+            redaction.hides_parameter(&name) || sounds_secret(&String::from_utf8_lossy(&name))
+        })
     };
     let parameters: Vec<_> = query
         .split('&')

@@ -214,6 +214,30 @@ fn without_secrets_nothing_is_read_and_nothing_accepted() {
 }
 
 #[test]
+fn a_route_names_the_header_that_the_providers_customer_chose() {
+    let with = |name: &str, more: &str| format!("{}{more}\n{APP}", GITHUB.replace("github", name));
+    let config = right(&with("datadog", "signature = { header = \"X-Mine\", prefix = \"Bearer \" }"));
+    let read = corridor(&config);
+    assert_eq!(read.redaction.words(), ["header:x-mine"]);
+    assert_eq!(read.verifier.as_ref().unwrap().scheme().signature_headers(), ["x-mine"]);
+    let config = right(&with("datadog", "signature = { query = \"key\" }"));
+    assert_eq!(corridor(&config).redaction.words(), ["query:key"]);
+    let own = "verify = { algorithm = \"token\", signature = { header = \"X-A\" } }";
+    for (text, said) in [
+        (with("github", "signature = { header = \"X-Mine\" }"), "itself says where its signature stands"),
+        (with("datadog", "signature = { header = \"X Mine\" }"), "not a header's name"),
+        (with("datadog", "signature = { body = \"/a\" }"), "unknown key `body`"),
+        (
+            with("github", "signature = { header = \"X-B\" }").replace("provider = \"github\"", own),
+            "that a provider's customer names",
+        ),
+    ] {
+        let said_instead = mistake(&text);
+        assert!(said_instead.contains(said), "{said_instead}");
+    }
+}
+
+#[test]
 fn every_provider_can_be_named() {
     for name in Catalog::shipped().names() {
         right(&format!("{}{APP}", GITHUB.replace("github", name)));

@@ -137,7 +137,10 @@ mod tests {
         let of_provider = Redaction::of_words(["header:x-token"]);
         assert_eq!(known.of("gone", Some(of_provider.clone())), of_provider);
         assert_eq!(known.of("erp", Some(of_provider)).words(), ["header:x-token", "query:code", "form:key"]);
-        assert_eq!(Redactions::beside(&dir.path().join("spool")).unwrap().of("github", None), Redaction::default());
+        assert_eq!(
+            Redactions::beside(&dir.path().join("spool")).unwrap().of("github", None),
+            Redaction::default()
+        );
     }
 
     #[test]

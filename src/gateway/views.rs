@@ -54,7 +54,8 @@ pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminV
         let (rooms, reloader) = (Arc::clone(rooms), Arc::clone(reloader));
         Box::new(move |route: &str, provider: Option<&str>| {
             let catalog = reloader.catalog();
-            let of_provider = provider.and_then(|name| catalog.get(name)).map(|provider| provider.redaction());
+            let of_provider =
+                provider.and_then(|name| catalog.get(name)).map(|provider| provider.redaction());
             rooms.redactions.of(route, of_provider)
         })
     };

@@ -77,9 +77,10 @@ impl Selector {
         let place = match word {
             "header" if is_token(name.as_bytes()) => Place::Header(name.to_ascii_lowercase().into()),
             "header" => match name.split_once("#/") {
-                Some((header, pointer)) if is_token(header.as_bytes()) => {
-                    Place::HeaderClaim(header.to_ascii_lowercase().into(), Pointer::parse(&format!("/{pointer}"))?)
-                }
+                Some((header, pointer)) if is_token(header.as_bytes()) => Place::HeaderClaim(
+                    header.to_ascii_lowercase().into(),
+                    Pointer::parse(&format!("/{pointer}"))?,
+                ),
                 _ => return Err(format!("{name:?} is not a header's name")),
             },
             "jwt" => Place::BodyClaim(Pointer::parse(name)?),

@@ -177,7 +177,11 @@ impl Provider {
         }
         if spec.free_signature && spec.scheme.algorithm != "token" {
             let message = "only a secret that the customer himself puts there stands where he likes";
-            faults.push(Invalid::new("free_signature", message, "leave it out, or write algorithm = \"token\""));
+            faults.push(Invalid::new(
+                "free_signature",
+                message,
+                "leave it out, or write algorithm = \"token\"",
+            ));
         }
         let event_type = selector("event_type", &spec.event_type, &mut faults);
         let event_time = selector("event_time", spec.event_time.as_slice(), &mut faults);

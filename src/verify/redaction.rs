@@ -86,9 +86,9 @@ impl Redaction {
         let name = name.to_ascii_lowercase();
         self.0.iter().any(|hidden| match hidden {
             Hidden::Header(own) => **own == *name,
-            Hidden::Numbered(stem) => name.strip_prefix(&**stem).is_some_and(|rest| {
-                !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit())
-            }),
+            Hidden::Numbered(stem) => name
+                .strip_prefix(&**stem)
+                .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit())),
             Hidden::Anywhere => !HARMLESS.contains(&&*name),
             _ => false,
         })
@@ -246,7 +246,9 @@ fn in_multipart(body: &[u8], boundary: &[u8], places: &[Vec<String>]) -> Option<
 /// The signature of a JSON Web Token: what it claims is the event, and without it the token is worth nothing.
 fn proof_of_token(body: &[u8]) -> Option<Cuts> {
     let token = body.trim_ascii();
-    let is_part = |part: &&[u8]| !part.is_empty() && part.iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b));
+    let is_part = |part: &&[u8]| {
+        !part.is_empty() && part.iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b))
+    };
     let parts: Vec<_> = token.split(|byte| *byte == b'.').filter(is_part).collect();
     let [_, _, proof] = parts[..] else { return None };
     // As many bytes as three parts and two dots have: no part was left out.

@@ -142,7 +142,12 @@ impl SignedScheme {
         let fields = self.form(message).map_err(refused)?;
         // Items of the signature's own list are the signer's to choose: beside the time, what else is signed of them.
         let time = in_list.map(|name| (name, timestamp.as_str()));
-        let items: Vec<_> = template.items().filter(|name| Some(*name) != in_list).map(|name| (name, id)).chain(time).collect();
+        let items: Vec<_> = template
+            .items()
+            .filter(|name| Some(*name) != in_list)
+            .map(|name| (name, id))
+            .chain(time)
+            .collect();
         let list = self.writing.write(b"", &items);
         let parts = Parts {
             view: View { message, json: &json },

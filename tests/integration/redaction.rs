@@ -32,7 +32,12 @@ fn requests() -> [(&'static str, String, &'static str, String); 4] {
             "application/x-www-form-urlencoded",
             format!("n=1&key={SECRET}"),
         ),
-        ("body = \"/hook/key\"", "/erp".to_owned(), json, format!("{{\"n\":1,\"hook\":{{\"key\":\"{SECRET}\"}}}}")),
+        (
+            "body = \"/hook/key\"",
+            "/erp".to_owned(),
+            json,
+            format!("{{\"n\":1,\"hook\":{{\"key\":\"{SECRET}\"}}}}"),
+        ),
     ]
 }
 

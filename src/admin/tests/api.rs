@@ -118,7 +118,8 @@ fn a_secret_in_a_query_a_form_or_a_json_body_is_not_shown() {
     let house = house();
     let shown = |content_type: &str, body: &'static [u8]| {
         let headers = Headers::from_pairs([("Content-Type", content_type)]);
-        let event = Event { headers, target: "/in?code=hunter2".into(), body: Bytes::from_static(body), ..event(1) };
+        let event =
+            Event { headers, target: "/in?code=hunter2".into(), body: Bytes::from_static(body), ..event(1) };
         let id = house.keep(event, &["app"]);
         let reply = house.get(&format!("/api/v1/events/{id}"));
         assert!(!reply.body.contains("hunter2"), "{}", reply.body);

@@ -118,7 +118,9 @@ fn rooms(buffer: BufferOptions) -> (AdminView, Rooms) {
             last_reload: Some(ReloadView { at: NOW, result: Err("line 3".to_owned()) }),
         }),
         redaction: Box::new(|route, _| match route {
-            "github" => Redaction::of_words(["header:x-odd-name", "query:code", "body:/hook/key", "form:key"]),
+            "github" => {
+                Redaction::of_words(["header:x-odd-name", "query:code", "body:/hook/key", "form:key"])
+            }
             _ => Redaction::anywhere(),
         }),
         rejected: RejectedDesk {

@@ -34,6 +34,7 @@ impl Check<'_> {
 impl Corridor<'_, '_, '_> {
     pub(super) fn check(&self) -> Option<Check<'_>> {
         let (provider, verify) = (self.table.get("provider"), self.table.get("verify"));
+        let place = self.table.get("signature");
         match (provider, verify) {
             (Some(_), Some(verify)) => {
                 verify.mistake(
@@ -42,9 +43,12 @@ impl Corridor<'_, '_, '_> {
                 );
                 None
             }
-            (Some(provider), None) => self.provider(provider),
+            (Some(provider), None) => self.provider(provider, place),
             (None, Some(verify)) => {
-                self.refuse_place();
+                if let Some(place) = place {
+                    let message = "`signature` of a route is for the header that a provider's customer names";
+                    place.mistake(message, "write it in [routes.NAME.verify]");
+                }
                 self.own_scheme(verify)
             }
             (None, None) if self.table.is_misspelled("provider") || self.table.is_misspelled("verify") => {
@@ -62,11 +66,11 @@ impl Corridor<'_, '_, '_> {
         }
     }
 
-    fn provider(&self, value: Value<'_>) -> Option<Check<'_>> {
+    fn provider(&self, value: Value<'_>, place: Option<Value<'_>>) -> Option<Check<'_>> {
         let catalog = self.context.catalog();
         let name = value.str("write a provider's name, like \"github\"")?;
         if let Some(provider) = catalog.get(name) {
-            return Some(Check::Scheme { scheme: self.placed(provider)?, provider: Some(provider) });
+            return Some(Check::Scheme { scheme: self.placed(provider, place)?, provider: Some(provider) });
         }
         let help = match nearest(name, catalog.names()) {
             Some(near) => format!("did you mean {near:?}?"),
@@ -79,23 +83,16 @@ impl Corridor<'_, '_, '_> {
     }
 
     /// The provider's scheme, with its secret where the route says that it stands.
-    fn placed(&self, provider: &Provider) -> Option<Arc<Scheme>> {
-        let Some(value) = self.table.get("signature") else { return Some(Arc::clone(&provider.scheme)) };
+    fn placed(&self, provider: &Provider, place: Option<Value<'_>>) -> Option<Arc<Scheme>> {
+        let Some(value) = place else { return Some(Arc::clone(&provider.scheme)) };
         if !provider.free_signature {
             let message = format!("{} itself says where its signature stands", provider.display_name);
             value.mistake(message, "leave `signature` out");
             return None;
         }
-        let spec = SchemeSpec { signature: scheme::place(value, &self.table.name)?, ..provider.written.clone() };
+        let spec =
+            SchemeSpec { signature: scheme::place(value, &self.table.name)?, ..provider.written.clone() };
         Scheme::compile(&spec).map(Arc::new).map_err(|complaints| self.table.invalid(complaints)).ok()
-    }
-
-    /// `signature` means nothing without a provider.
-    fn refuse_place(&self) {
-        if let Some(value) = self.table.get("signature") {
-            let help = "write it in [routes.NAME.verify]";
-            value.mistake("`signature` of a route is for the header that a provider's customer names", help);
-        }
     }
 
     fn own_scheme(&self, value: Value<'_>) -> Option<Check<'_>> {

@@ -120,6 +120,14 @@ impl Mac {
 mod tests {
     use super::*;
 
+    #[test]
+    fn only_the_whole_is_the_same() {
+        assert!(same(b"abc", b"abc") && same(b"", b""));
+        for other in [&b""[..], b"ab", b"bc", b"abcd", b"abd", b"xbc"] {
+            assert!(!same(b"abc", other) && !same(other, b"abc"), "{other:?}");
+        }
+    }
+
     /// Test case 2 of RFC 2202 §2 (MD5) and §3 (SHA-1), and of RFC 4231 §4.3 (SHA-2).
     #[test]
     fn the_macs_are_those_of_the_rfcs() {

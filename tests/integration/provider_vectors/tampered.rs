@@ -236,6 +236,29 @@ fn a_header_that_is_there_twice_with_different_values_is_refused() {
 }
 
 #[test]
+fn no_part_of_a_signature_is_accepted() {
+    let mut tried = 0;
+    for case in cases() {
+        // Of several headers one is enough.
+        let lines = case.signature_lines();
+        let &[line] = &lines[..] else { continue };
+        let value = case.request.headers[line].1.clone();
+        let Some(range) = case.signature(&value) else { continue };
+        // Of hex an even number of digits, of base64 whole groups: what is left can be read.
+        let whole = range.len() - 1;
+        for length in [0, 4, 32, 40, whole / 8 * 4, whole / 4 * 4, whole / 2 * 2] {
+            if length < range.len() {
+                let mut changed = case.request.clone();
+                changed.headers[line].1.drain(range.start + length..range.end);
+                case.refuses(&changed, &format!("{length} bytes of the signature"));
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 1000, "{tried}");
+}
+
+#[test]
 fn no_other_spelling_of_a_signature_is_accepted() {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut tried = 0;

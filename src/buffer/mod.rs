@@ -338,6 +338,15 @@ impl Lane {
         }
     }
 
+    /// As [`Lane::take`], but neither passed deliveries nor retries that waited for their time: what fills a batch.
+    #[must_use]
+    pub fn take_fresh(&self, max: usize) -> Vec<Delivery> {
+        match self {
+            Self::Disk(lane) => lane.take_fresh(max),
+            Self::Memory(lane) => lane.take_fresh(max),
+        }
+    }
+
     /// The next passed delivery, and nothing else: where nothing may be sent, its sender need not wait for that.
     #[must_use]
     pub fn take_express(&self) -> Option<Delivery> {

@@ -8,6 +8,15 @@ const ONE_IN: u8 = 20;
 /// While a lane recovers, what arrives gets one slot in so many, ahead of the backlog.
 const AHEAD_ONE_IN: u8 = 4;
 
+/// What a lane is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Whatever is next.
+    Next,
+    /// What is next of those in their turn of arrival: no passed event, and no retry that waited for its time.
+    Fresh,
+}
+
 /// Which class has the next slot.
 #[derive(Debug, Default)]
 pub(super) struct Classes {

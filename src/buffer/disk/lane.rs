@@ -12,6 +12,7 @@ use super::progress::{Progress, What};
 use super::shared::{MAX_DYING, Shared, State};
 use crate::buffer::express::LaneSignal;
 use crate::buffer::handoff::{DeadReason, Delivery, Settled};
+use crate::buffer::turns::Ask;
 use crate::clock::Millis;
 use crate::event::{Attempt, EventId, OrderKey, Priority};
 
@@ -39,11 +40,19 @@ impl DiskLane {
     }
 
     pub(in crate::buffer) fn take(&self, max: usize) -> Vec<Delivery> {
+        self.take_of(Ask::Next, max)
+    }
+
+    pub(in crate::buffer) fn take_fresh(&self, max: usize) -> Vec<Delivery> {
+        self.take_of(Ask::Fresh, max)
+    }
+
+    fn take_of(&self, ask: Ask, max: usize) -> Vec<Delivery> {
         self.signal.looking();
         let now = self.shared.clock.now();
         let (taken, look) = {
             let mut state = self.shared.state.lock();
-            let taken = state.lanes.take(self.number, max, now);
+            let taken = state.lanes.take_of(self.number, ask, max, now);
             (taken, state.lanes.wants_refill(self.number, now))
         };
         if look {

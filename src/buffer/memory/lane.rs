@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::express::{ExpressQueue, LaneSignal};
 use super::super::keys::{Entry, Keys};
 use super::super::quota::Amount;
-use super::super::turns::{Classes, Line, Lines};
+use super::super::turns::{Ask, Classes, Line, Lines};
 use crate::clock::Millis;
 use crate::event::{ByClass, OrderKey, Priority, Turn};
 
@@ -121,7 +121,12 @@ impl LaneState {
 
     /// The next event, fresh or due by `now`; it is in flight now. Where none is found though there may be one, since
     /// too many had to step aside, the lane's task is told to look again.
-    pub(super) fn pop(&mut self, now: Millis, key_of: &dyn Fn(u64) -> Option<OrderKey>) -> Option<u64> {
+    pub(super) fn pop(
+        &mut self,
+        now: Millis,
+        ask: Ask,
+        key_of: &dyn Fn(u64) -> Option<OrderKey>,
+    ) -> Option<u64> {
         let Self { queues, classes, keys, keyed, .. } = self;
         let none: &dyn Fn(u64) -> Option<OrderKey> = &|_| None;
         let key_of = if *keyed { key_of } else { none };
@@ -135,7 +140,9 @@ impl LaneState {
                 let found = lines.next(|line| match line {
                     Line::Fresh => queues.pop_fresh(class, keys, key_of, &mut looks),
                     Line::Ahead => queues.ahead.pop_front(),
-                    Line::Due if queues.is_due(now) => queues.deferred.pop().map(|Reverse((_, seq))| seq),
+                    Line::Due if ask == Ask::Next && queues.is_due(now) => {
+                        queues.deferred.pop().map(|Reverse((_, seq))| seq)
+                    }
                     Line::Due => None,
                 });
                 queues.lines = lines;

@@ -32,6 +32,7 @@ use super::express::LaneSignal;
 use super::handoff::{DeadReason, Delivery, KeepError, MaxPending, OpenExpress, Settled};
 use super::quota::{Amount, Charge};
 use super::settings::BufferSettings;
+use super::turns::Ask;
 use super::view::{BufferStats, EventFilter, EventView};
 use crate::clock::{Clock, Millis};
 use crate::event::{Attempt, Claim, Event, EventId, OrderKey, Outcome, Priority};
@@ -202,10 +203,18 @@ impl MemoryLane {
     }
 
     pub(super) fn take(&self, max: usize) -> Vec<Delivery> {
+        self.take_of(Ask::Next, max)
+    }
+
+    pub(super) fn take_fresh(&self, max: usize) -> Vec<Delivery> {
+        self.take_of(Ask::Fresh, max)
+    }
+
+    fn take_of(&self, ask: Ask, max: usize) -> Vec<Delivery> {
         self.signal.looking();
         let now = self.buffer.clock.now();
         let mut state = self.buffer.state.lock();
-        let taken = state.take(self.number, max, now);
+        let taken = state.take(self.number, ask, max, now);
         let out_of_keys = state.lanes.get_mut(self.number as usize).is_some_and(LaneState::tell_out_of_keys);
         drop(state);
         if out_of_keys {

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::super::express::LaneSignal;
 use super::super::handoff::{Delivery, KeepError, MaxPending, OpenExpress, Settled};
 use super::super::quota::{Amount, Charge, Full, Holding, Quota};
+use super::super::turns::Ask;
 use super::history::History;
 use super::lane::LaneState;
 use super::stored::{ExcerptBudget, Place, State as At, Stored};
@@ -178,18 +179,18 @@ impl State {
     }
 
     /// The next deliveries of a lane, at most `max`: passed events, then what is kept (see `turns`).
-    pub(super) fn take(&mut self, number: u32, max: usize, now: Millis) -> Vec<Delivery> {
+    pub(super) fn take(&mut self, number: u32, ask: Ask, max: usize, now: Millis) -> Vec<Delivery> {
         let Self { lanes, events, .. } = self;
         let Some(lane) = lanes.get_mut(number as usize) else { return Vec::new() };
         let count = max.min(lane.waiting());
         let mut taken = Vec::with_capacity(count);
-        while taken.len() < count {
+        while ask == Ask::Next && taken.len() < count {
             let Some(delivery) = lane.express.pop() else { break };
             taken.push(delivery);
         }
         while taken.len() < count {
             let key_of = |seq: u64| events.get(&seq)?.event.turn.order_key;
-            let Some(seq) = lane.pop(now, &key_of) else { break };
+            let Some(seq) = lane.pop(now, ask, &key_of) else { break };
             taken.extend(start(events, number, seq));
         }
         taken

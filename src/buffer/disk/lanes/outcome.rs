@@ -2,21 +2,28 @@
 
 use super::*;
 use crate::buffer::disk::progress::{Progress, What};
-use crate::buffer::turns::Line;
+use crate::buffer::turns::{Ask, Line};
 use crate::event::ByClass;
 
 impl Lanes {
     /// The next deliveries of a lane, at most `max`: passed events, then what is kept (see `turns`).
+    #[cfg(test)]
     pub fn take(&mut self, lane: u32, max: usize, now: Millis) -> Vec<Delivery> {
+        self.take_of(lane, Ask::Next, max, now)
+    }
+
+    /// The next deliveries of a lane, at most `max`: passed events, then what is kept (see `turns`), as far as they are
+    /// asked for.
+    pub fn take_of(&mut self, lane: u32, ask: Ask, max: usize, now: Millis) -> Vec<Delivery> {
         let Some(lane) = self.lanes.get_mut(lane as usize) else { return Vec::new() };
         let mut taken = Vec::with_capacity(max.min(lane.express.len() + lane.near.len()));
-        while taken.len() < max {
+        while ask == Ask::Next && taken.len() < max {
             let Some(delivery) = lane.express.pop() else { break };
             taken.push(delivery);
         }
         let mut clashing = Vec::new();
         while taken.len() < max {
-            let Some((delivery, bytes)) = lane.take(now, &mut clashing) else { break };
+            let Some((delivery, bytes)) = lane.take(now, ask, &mut clashing) else { break };
             self.windows -= bytes;
             taken.extend(delivery);
         }
@@ -212,22 +219,25 @@ impl Lane {
     /// What is next, with how many bytes leave memory's windows by that; no delivery where it stepped aside. Another event
     /// of the same id may be in flight in this lane (a dead letter that was sent again): not both at once, so that one is
     /// among the `clashing` then.
-    fn take(&mut self, now: Millis, clashing: &mut Vec<u64>) -> Option<(Option<Delivery>, u64)> {
+    fn take(&mut self, now: Millis, ask: Ask, clashing: &mut Vec<u64>) -> Option<(Option<Delivery>, u64)> {
         let waiting = ByClass::new(|class| self.tracks.get(class).waits(now));
         let mut classes = std::mem::take(&mut self.classes);
-        let found = classes.next(|class| *waiting.get(class), |class| self.take_of(class, now, clashing));
+        let found =
+            classes.next(|class| *waiting.get(class), |class| self.take_in(class, now, ask, clashing));
         self.classes = classes;
         found
     }
 
-    fn take_of(
+    fn take_in(
         &mut self,
         class: Priority,
         now: Millis,
+        ask: Ask,
         clashing: &mut Vec<u64>,
     ) -> Option<(Option<Delivery>, u64)> {
         let mut lines = std::mem::take(&mut self.tracks.get_mut(class).lines);
         let found = lines.next(|line| match line {
+            Line::Due if ask == Ask::Fresh => None,
             Line::Due => self.take_due(class, now),
             Line::Fresh => self.take_fresh(clashing, |lane| {
                 let track = lane.tracks.get_mut(class);

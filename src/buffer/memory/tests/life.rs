@@ -52,6 +52,29 @@ fn an_event_is_kept_taken_in_order_and_settled() {
 }
 
 #[test]
+fn what_fills_a_batch_is_fresh_and_in_the_same_order() {
+    let rig = Rig::new(100, &["app"]);
+    let app = rig.lane("app");
+    let retried = rig.keep(event("r"), &["app"]).unwrap();
+    start(&app, 1);
+    app.defer(retried, attempt(1), START, Bytes::new());
+    let bulk = Turn { priority: Priority::Bulk, ..Turn::default() };
+    let bulk = rig.keep(Event { turn: bulk, ..event("b") }, &["app"]).unwrap();
+    let fresh = ["1", "2"].map(|body| rig.keep(event(body), &["app"]).unwrap());
+    let _waiting = rig.buffer.pass(event("now"), std::slice::from_ref(&app)).unwrap();
+    assert_eq!(
+        ids(&app.take_fresh(9)),
+        [fresh[0], fresh[1], bulk],
+        "class first, and neither retry nor passed one"
+    );
+    assert!(app.take_fresh(9).is_empty());
+    app.put_back(fresh[1]);
+    assert_eq!(ids(&app.take_fresh(9)), fresh[1..]);
+    let rest = app.take(9);
+    assert_eq!((rest.len(), rest[1].event.id, rest[1].attempt), (2, retried, 2));
+}
+
+#[test]
 fn a_claim_is_confirmed_with_the_events_id_if_and_only_if_it_was_kept() {
     let rig = Rig::new(2, &["app"]);
     let keeper = Arc::<Keeper>::default();

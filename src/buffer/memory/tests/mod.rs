@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::super::{Buffer, BufferOptions, DeadReason, Lane, Status, To};
 use super::*;
-use crate::event::{Ack, Answer, Proto, Turn};
+use crate::event::{Ack, Answer, Priority, Proto, Turn};
 use crate::headers::Headers;
 
 const START: Millis = Millis(1_768_473_000_000);

@@ -6,6 +6,7 @@ use super::super::refill::FOLLOWERS;
 use super::*;
 use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::keys::MAX_KEYS;
+use crate::buffer::turns::Ask;
 
 const MUCH: Amount = Amount { events: 1_000_000, bytes: 1 << 40 };
 const NOW: Millis = Millis(0);
@@ -290,6 +291,32 @@ fn an_event_that_waited_before_the_start_still_holds_its_key() {
     assert_eq!((taken.len(), taken[0].event.id, taken[0].attempt), (1, id(5), 3));
     rig.lanes.settle(0, id(5), &[0]).unwrap();
     assert_eq!(rig.deliver(9), [3, 7, 11]);
+    check(&rig.lanes);
+}
+
+#[test]
+fn what_fills_a_batch_is_fresh_and_of_different_keys() {
+    let mut rig = Rig::new();
+    rig.keep([1], |_| Turn::default());
+    assert_eq!(rig.lanes.take(0, 1, NOW).len(), 1);
+    rig.lanes.defer(0, id(1), Some(attempt(1))).unwrap();
+    assert!(rig.lanes.wait(1, 0, NOW, 1, false, at(1)));
+    let wanted = rig.lanes.wanted(0, NOW);
+    rig.lanes.bring(0, wanted.class, Vec::new(), vec![(ready_of(1, 100, Turn::default()), 1)]);
+    rig.keep([2], |_| of(Priority::Bulk));
+    rig.keep([3, 4], |_| keyed(1));
+    rig.keep([5], |_| keyed(2));
+    let fresh = |rig: &mut Rig| -> Vec<u64> {
+        rig.lanes.take_of(0, Ask::Fresh, 9, NOW).iter().map(|taken| taken.event.id.seq()).collect()
+    };
+    assert_eq!(fresh(&mut rig), [3, 5, 2], "class first, one a key, and not the retry");
+    assert!(fresh(&mut rig).is_empty());
+    check(&rig.lanes);
+    rig.lanes.settle(0, id(3), &[0]).unwrap();
+    assert!(rig.lanes.put_back(0, id(2)));
+    rig.feed();
+    assert_eq!(fresh(&mut rig), [4, 2]);
+    assert_eq!(rig.lanes.take(0, 9, NOW).len(), 1, "the retry");
     check(&rig.lanes);
 }
 

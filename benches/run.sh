@@ -99,7 +99,7 @@ generate() { # NAME PATH OPTION…: measures, and keeps the line
         --pid "$server" "${@:3}" >>"$results"
 }
 
-hooklatch_config() { # ACK CONCURRENCY: a configuration with room for everything that is sent
+hooklatch_config() { # ACK CONCURRENCY [BATCH]: a configuration with room for everything that is sent
     local store='store = "memory"' room='max_events = 10000000
 max_bytes  = "64GiB"'
     if [ "$1" = durable ]; then
@@ -143,9 +143,13 @@ url         = "http://$app"
 concurrency = $2
 timeout     = "60s"
 TOML
+    if [ -n "${3:-}" ]; then
+        # A batch is sent to a path of its own, and a pass-through goes to none.
+        sed -i "s|^url  *= .*|url         = \"http://$app/events\"\nbatch       = $3|" "$work/hooklatch.toml"
+    fi
 }
-start_hooklatch() { # ACK CONCURRENCY
-    hooklatch_config "$1" "$2"
+start_hooklatch() { # ACK CONCURRENCY [BATCH]
+    hooklatch_config "$@"
     start "$bin" run -c "$work/hooklatch.toml"
 }
 
@@ -214,6 +218,11 @@ through_round() {
     start_hooklatch durable 64
     generate "hooklatch, end to end, ack = durable" /github --app "$app" --events "$events"
     finish
+    for ack in memory durable; do
+        start_hooklatch "$ack" 64 '{ max_events = 100, max_wait = "20ms" }'
+        generate "hooklatch, end to end, ack = $ack, batches of 100" /github --app "$app" --events "$events"
+        finish
+    done
     start_behind app
     start_hooklatch delivered 64
     generate "hooklatch, end to end, ack = delivered" /github

@@ -10,7 +10,7 @@ use rustix::event::{Timespec, epoll};
 
 use super::http;
 
-/// How many requests came.
+/// How many events came: one a request, or as many as a batch says that it has.
 #[derive(Clone, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
@@ -97,7 +97,7 @@ fn read(connection: &mut Connection) -> bool {
 fn answer_all(connection: &mut Connection, counter: &Counter) -> bool {
     while let Some(message) = http::message(&connection.buffer) {
         connection.buffer.drain(..message.end);
-        counter.0.fetch_add(1, Ordering::Relaxed);
+        counter.0.fetch_add(message.events, Ordering::Relaxed);
         if connection.stream.write_all(OK).is_err() {
             return false;
         }

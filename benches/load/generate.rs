@@ -39,7 +39,7 @@ pub struct Args {
     /// Requests a second, evenly spaced; without it as many as are answered
     #[arg(long)]
     rate: Option<f64>,
-    /// Runs an app at this address; what is measured is how many requests a second reach it
+    /// Runs an app at this address; what is measured is how many events a second reach it
     #[arg(long)]
     app: Option<SocketAddr>,
     /// With `--app`: sends so many and waits until the app has them all

@@ -210,6 +210,8 @@ pub enum Answer {
     Connect,
     /// hooklatch itself could not make the attempt (a panic, a body that cannot be sent).
     Internal,
+    /// The destination answered a batch with a 207 that does not say what became of this event of it.
+    Unsettled,
 }
 
 impl fmt::Display for Answer {
@@ -220,6 +222,7 @@ impl fmt::Display for Answer {
             Self::Timeout => f.write_str("timeout"),
             Self::Connect => f.write_str("connect"),
             Self::Internal => f.write_str("internal"),
+            Self::Unsettled => f.write_str("unsettled"),
         }
     }
 }

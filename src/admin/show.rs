@@ -119,6 +119,7 @@ fn answer(answer: Answer) -> Value {
         Answer::Timeout => json!("timeout"),
         Answer::Connect => json!("connect"),
         Answer::Internal => json!("internal"),
+        Answer::Unsettled => json!("unsettled"),
     }
 }
 

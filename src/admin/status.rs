@@ -11,8 +11,9 @@ use super::show::redact_userinfo;
 use super::view::{AdminView, RouteAction, RouteView, SecretView};
 use crate::buffer::LaneStats;
 use crate::clock::Millis;
-use crate::delivery::{DestinationHealth, LaneState, RegionHealth};
+use crate::delivery::{BatchOptions, DestinationHealth, LaneState, RegionHealth};
 use crate::ingress::DeliverTo;
+use crate::units::format_duration;
 
 pub(super) fn gateway(view: &AdminView, replays: &Replays, now: Millis) -> Value {
     let known = (view.gateway)();
@@ -169,6 +170,7 @@ pub(super) fn destinations(view: &AdminView) -> Value {
             "idle_connections": health.idle_connections,
             "state": state(&health),
             "paused": health.paused.as_ref().map(operate::paused),
+            "batch": health.batch.map(|(options, gathering)| batch(options, gathering)),
             "rate": health.rate.map(|(rate, _)| rate.to_string()),
             "burst": health.rate.map(|(_, burst)| burst),
             "formerly": health.formerly.iter().map(|name| &**name).collect::<Vec<_>>(),
@@ -220,6 +222,16 @@ fn add_state(shown: &mut Value, state: LaneState) {
     if let Value::Object(shown) = shown {
         shown.insert(key.to_owned(), value);
     }
+}
+
+fn batch(options: BatchOptions, gathering: u32) -> Value {
+    json!({
+        "max_events": options.max_events,
+        "max_bytes": options.max_bytes,
+        "max_wait": format_duration(options.max_wait),
+        "format": options.format.as_str(),
+        "gathering": gathering,
+    })
 }
 
 fn region(region: &RegionHealth) -> Value {

@@ -95,12 +95,23 @@ pub(super) fn print_destinations(out: &mut Out, destinations: &[Value]) -> Outco
         .map(|destination| {
             let word =
                 |key: &str| destination.get(key).map_or_else(|| "–".to_owned(), |value| shown(key, value));
-            let figures =
-                ["pending_events", "pending_bytes", "oldest_pending", "dead_events", "url"].map(word);
-            [word("name"), health(destination)].into_iter().chain(figures).collect()
+            let figures = ["pending_events", "pending_bytes", "oldest_pending", "dead_events"].map(word);
+            let place = format!("{}{}", word("url"), in_batches(destination));
+            [word("name"), health(destination)].into_iter().chain(figures).chain([place]).collect()
         })
         .collect();
     human::table(out, &["DESTINATION", "HEALTH", "PENDING", "BYTES", "OLDEST", "DEAD", "URL"], &rows)
+}
+
+/// What stands behind the URL of a destination that gets several events in one request.
+fn in_batches(destination: &Value) -> String {
+    let figure = |pointer: &str| destination.pointer(pointer).and_then(Value::as_u64);
+    let Some(most) = figure("/batch/max_events") else { return String::new() };
+    let gathering = match figure("/batch/gathering") {
+        None | Some(0) => String::new(),
+        Some(events) => format!(", {events} gather for the next"),
+    };
+    format!(" in batches of up to {most}{gathering}")
 }
 
 fn health(destination: &Value) -> String {
@@ -152,6 +163,17 @@ mod tests {
         assert_eq!(of(serde_json::json!({"state": "down", "probe_at": "T"})), "down, asked again T");
         assert_eq!(of(serde_json::json!({"state": "down", "probe_at": null})), "down, being asked");
         assert_eq!(of(serde_json::json!({"configured": false})), "not configured");
+    }
+
+    #[test]
+    fn batches_are_told_in_words() {
+        let of = |batch: serde_json::Value| in_batches(&serde_json::json!({ "batch": batch }));
+        assert_eq!(of(serde_json::json!(null)), "");
+        assert_eq!(of(serde_json::json!({"max_events": 100, "gathering": 0})), " in batches of up to 100");
+        assert_eq!(
+            of(serde_json::json!({"max_events": 5, "gathering": 3})),
+            " in batches of up to 5, 3 gather for the next"
+        );
     }
 
     #[test]

@@ -98,6 +98,23 @@ impl Corridor<'_, '_, '_> {
                 "leave one of them out",
             );
         }
+        if ack == Some(Ack::Delivered) {
+            entries.iter().for_each(|entry| self.refuse_batches(value, &entry.to));
+        }
+    }
+
+    /// Whoever waits for an answer waits for the answer to its own event.
+    fn refuse_batches(&self, value: Value<'_>, name: &str) {
+        let settings = self.around.destinations.get(name).and_then(|read| read.settings.as_ref());
+        if settings.is_some_and(|settings| settings.batch.is_some()) {
+            value.mistake(
+                format!(
+                    "ack = \"delivered\" waits for the answer to each event, and `{name}` gets several in one request \
+                     (`batch`)"
+                ),
+                format!("leave `ack` out, or `batch` in [destinations.{name}], or deliver to another destination"),
+            );
+        }
     }
 
     /// Complains where `key` chooses by the type of an event and nothing says where that stands.

@@ -9,7 +9,7 @@ use super::pace::{self, Names};
 use super::schema;
 use super::url;
 use super::walk::{Table, Value, set};
-use super::{Context, name_mistake, regions, secrets, tls};
+use super::{Context, batch, name_mistake, regions, secrets, tls};
 use crate::buffer::MaxPending;
 use crate::delivery::{
     DestinationOptions, DestinationSettings, Endpoint, HeaderValueSetting, HostRule, Place,
@@ -115,6 +115,7 @@ fn destination<'a>(
     set(&mut options.sign, sign_value.and_then(|value| sign(value, name, context)));
     set(&mut options.headers, table.get("headers").and_then(|value| headers(value, name, signs, context)));
     pace::read(&table, name, names, &mut options);
+    options.batch = table.get("batch").and_then(|value| batch::read(value, name));
     set(&mut options.max_pending, table.get("max_pending").and_then(|value| max_pending(value, name)));
     let settings = DestinationSettings::new(options).map_err(|complaints| table.invalid(complaints)).ok();
     table.done();

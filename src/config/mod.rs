@@ -8,6 +8,7 @@
 //! `providers_dir` and a secret's `file = "PATH"` are relative to the folder of the configuration file, as in nginx, so
 //! that both can be moved together. What hooklatch makes itself (`buffer.path`, sockets) is relative to the working directory.
 
+mod batch;
 mod buffer;
 mod catalog;
 mod corridor;

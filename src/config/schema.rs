@@ -303,9 +303,16 @@ pub(super) static DESTINATION: Schema = Schema {
         "breaker",
         "max_age",
         "on_gone",
+        "batch",
         "formerly",
     ],
-    later: &[("batch", "batches")],
+    later: &[],
+};
+
+pub(super) static BATCH: Schema = Schema {
+    table: "batch of [destinations.NAME]",
+    keys: &["max_events", "max_wait", "max_bytes", "format"],
+    later: &[],
 };
 
 pub(super) static RETRY: Schema =
@@ -350,6 +357,7 @@ static ALL: &[&Schema] = &[
     &REGION,
     &TLS,
     &MAX_PENDING,
+    &BATCH,
     &ROUTE_DEDUPE,
     &SECRET,
     &ROOT,

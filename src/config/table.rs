@@ -71,6 +71,9 @@ fn delivery(corridor: &CorridorSettings, config: &Config) -> String {
         let options = config.destinations.iter().find(|destination| *destination.name == *name);
         let mut place =
             options.map_or_else(|| name.to_owned(), |options| format!("{name} ({})", endpoint(options)));
+        if let Some(batch) = options.and_then(|options| options.batch) {
+            let _ = write!(place, " in batches of up to {}", batch.max_events);
+        }
         if !entry.types.is_empty() {
             let types: Vec<String> = entry.types.iter().map(ToString::to_string).collect();
             let _ = write!(place, " only {}", types.join(" "));

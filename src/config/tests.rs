@@ -87,6 +87,8 @@ fn what_the_shipped_file_shows_commented_out_is_right_too() {
     own.retry_on.clone_from(&written.retry_on);
     own.formerly.clone_from(&written.formerly);
     assert_eq!(format!("{:#?}", **written), format!("{own:#?}"));
+    let archive = config.destinations.iter().find(|destination| &*destination.name == "archive").unwrap();
+    assert_eq!(archive.batch, Some(crate::delivery::BatchOptions::default()));
     let (written, own) = (&config.buffer, BufferOptions::default());
     assert_eq!(
         (written.store, written.retention, written.dead_retention, written.dead_max_bytes),

@@ -11,8 +11,10 @@ use http::{HeaderMap, Request};
 use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
 
-use super::client::{BodyEnd, HttpClient, NoAnswer};
+use super::batch::{self, Batch, Said};
+use super::client::{BodyEnd, HttpClient, NoAnswer, ReplyBody};
 use super::departures::Departure;
+use super::flights::Cargo;
 use super::request::{RequestTemplate, Unsendable};
 use super::resign::RouteSigners;
 use super::retry::parse_retry_after;
@@ -45,7 +47,7 @@ pub(super) struct Work {
 /// A finished attempt.
 #[derive(Debug)]
 pub(super) struct Finished {
-    pub(super) delivery: Delivery,
+    pub(super) cargo: Cargo,
     /// When it began.
     pub(super) at: Millis,
     pub(super) took: Duration,
@@ -71,6 +73,8 @@ pub(super) struct Ended {
     pub(super) retry_after: Option<Duration>,
     /// The start of the answer's body.
     pub(super) excerpt: Bytes,
+    /// What a 207 says of each event of a batch.
+    pub(super) each: Vec<Said>,
     /// The whole answer, where a sender waits for it.
     pub(super) reply: Option<AppReply>,
     /// Whether the answer was longer than what is read of one.
@@ -87,6 +91,7 @@ impl Ended {
             hopeless: false,
             retry_after: None,
             excerpt: Bytes::new(),
+            each: Vec::new(),
             reply: None,
             cut: false,
             reason: Some(reason.into()),
@@ -95,23 +100,28 @@ impl Ended {
 }
 
 /// Makes one attempt. A panic in it ends it and nothing else.
-pub(super) async fn attempt(
-    work: Arc<Work>,
-    delivery: Delivery,
-    departure: Departure,
-    clock: Clock,
-) -> Finished {
+pub(super) async fn attempt(work: Arc<Work>, cargo: Cargo, departure: Departure, clock: Clock) -> Finished {
     let at = clock.now();
     let began = Instant::now();
-    let guarded = AssertUnwindSafe(exchange(&work, &delivery, &departure, &clock));
+    let guarded = AssertUnwindSafe(exchange(&work, &cargo, &departure, &clock));
     let ended = guarded.catch_unwind().await.unwrap_or_else(|_panic| {
         Ended::without_answer(Answer::Internal, "hooklatch itself failed in this attempt (a panic)")
     });
-    Finished { delivery, at, took: began.elapsed(), ended }
+    Finished { cargo, at, took: began.elapsed(), ended }
 }
 
-/// One exchange about one event.
-async fn exchange(work: &Work, delivery: &Delivery, departure: &Departure, clock: &Clock) -> Ended {
+/// One exchange about what is aboard.
+async fn exchange(work: &Work, cargo: &Cargo, departure: &Departure, clock: &Clock) -> Ended {
+    match cargo {
+        Cargo::One(delivery) => about_one(work, delivery, departure, clock).await,
+        Cargo::Batch(batch) => {
+            let build = |template: &RequestTemplate| template.build_batch(batch, clock.now());
+            carry(work, &build, Reads::Results(batch), departure, clock).await
+        }
+    }
+}
+
+async fn about_one(work: &Work, delivery: &Delivery, departure: &Departure, clock: &Clock) -> Ended {
     let event = &delivery.event;
     let signature = match work.settings.sign_as_provider.then(|| work.signers.sign(event, clock.now())) {
         // Its route may come back: no reason to give it up.
@@ -126,7 +136,13 @@ async fn exchange(work: &Work, delivery: &Delivery, departure: &Departure, clock
 
 /// Sends what `build` builds, to the first place that is up. A place that cannot be connected to was told nothing: the
 /// next one is gone to at once, in the same attempt.
-async fn carry(work: &Work, build: &Build<'_>, reads: Reads, departure: &Departure, clock: &Clock) -> Ended {
+async fn carry(
+    work: &Work,
+    build: &Build<'_>,
+    reads: Reads<'_>,
+    departure: &Departure,
+    clock: &Clock,
+) -> Ended {
     let deadline = Instant::now() + work.settings.timeout;
     let mut tried = Vec::new();
     let mut unreached = None;
@@ -173,7 +189,7 @@ impl Work {
         let Some(region) = &target.place.region else { return };
         let (destination, region) = (&*self.settings.name, region.as_str());
         let change = match answer {
-            Answer::Status(_) => self.failover.answered(position),
+            Answer::Status(_) | Answer::Unsettled => self.failover.answered(position),
             Answer::Timeout | Answer::Connect => self.failover.failed(position, Instant::now()),
             Answer::Internal => return,
         };
@@ -193,23 +209,34 @@ impl Work {
 type Build<'a> = dyn Fn(&RequestTemplate) -> Result<Request<Full<Bytes>>, Unsendable> + Sync + 'a;
 
 /// What is read of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reads {
+#[derive(Clone, Copy, Debug)]
+enum Reads<'a> {
     /// Its start.
     Excerpt,
     /// All of it, for the sender that waits for it.
     Reply,
+    /// Of a 207 what it says of each event, else the start.
+    Results(&'a Batch),
 }
 
-impl Reads {
-    /// How many bytes are kept, and how many are read at most.
-    fn bounds(self) -> (usize, usize) {
+impl Reads<'_> {
+    /// How many bytes are kept of an answer of this status, and how many are read at most.
+    fn bounds(self, status: u16) -> (usize, usize) {
         match self {
-            Self::Excerpt => (EXCERPT_BYTES, DRAIN_BYTES),
             Self::Reply => (APP_REPLY_BYTES, APP_REPLY_BYTES),
+            Self::Results(batch) if status == MULTI_STATUS => (batch.results_bytes(), batch.results_bytes()),
+            Self::Excerpt | Self::Results(_) => (EXCERPT_BYTES, DRAIN_BYTES),
         }
     }
+
+    /// Whether `Retry-After` means something beside this status.
+    fn may_ask_to_wait(self, status: u16) -> bool {
+        !(200..300).contains(&status) || (status == MULTI_STATUS && matches!(self, Self::Results(_)))
+    }
 }
+
+/// RFC 4918 §11.1: the body has the statuses.
+const MULTI_STATUS: u16 = 207;
 
 /// Sends a request and reads the answer.
 ///
@@ -218,7 +245,7 @@ impl Reads {
 async fn send(
     client: &HttpClient,
     build: &(dyn Fn() -> Result<Request<Full<Bytes>>, Unsendable> + Sync),
-    reads: Reads,
+    reads: Reads<'_>,
     departure: &Departure,
     clock: &Clock,
     deadline: Instant,
@@ -237,35 +264,60 @@ async fn send(
     let retry_after = reply
         .headers
         .get(RETRY_AFTER)
-        .filter(|_| !reply.status.is_success())
+        .filter(|_| reads.may_ask_to_wait(status))
         .and_then(|value| parse_retry_after(value.as_bytes(), clock.now()));
-    let headers = (reads == Reads::Reply).then(|| end_to_end(&reply.headers));
-    let (keep, most) = reads.bounds();
+    let headers = matches!(reads, Reads::Reply).then(|| end_to_end(&reply.headers));
+    let (keep, most) = reads.bounds(status);
     let body = reply.body(keep, most, deadline).await;
-    let cut = body.end == BodyEnd::TooLong;
-    let ended = |answer, reply, reason| Ended {
-        answer,
+    let ended = Ended {
+        answer: Answer::Status(status),
         region: None,
         hopeless: false,
         retry_after,
         excerpt: body.bytes.slice(..body.bytes.len().min(EXCERPT_BYTES)),
-        reply,
-        cut,
-        reason,
+        each: Vec::new(),
+        reply: None,
+        cut: body.end == BodyEnd::TooLong,
+        reason: None,
     };
-    // For a delivery the status is the answer, however its body ends. A sender that waits for the answer itself
-    // must not get half of one.
-    Ok(match (headers, body.end) {
-        (None, _) => ended(Answer::Status(status), None, None),
-        (Some(headers), BodyEnd::Complete | BodyEnd::TooLong) => {
-            let reply = AppReply { status, headers, body: body.bytes.clone() };
-            ended(Answer::Status(status), Some(reply), None)
-        }
-        (Some(_), BodyEnd::Broken) => ended(Answer::Connect, None, Some("the answer broke off".to_owned())),
-        (Some(_), BodyEnd::TimedOut) => {
-            ended(Answer::Timeout, None, Some("the answer did not end in time".to_owned()))
-        }
+    Ok(match (reads, headers) {
+        (Reads::Results(batch), _) if status == MULTI_STATUS => settled(ended, batch, &body),
+        (_, Some(headers)) => whole(ended, status, headers, &body),
+        // For a delivery the status is the answer, however its body ends.
+        (_, None) => ended,
     })
+}
+
+/// A sender that waits for the answer itself must not get half of one.
+fn whole(ended: Ended, status: u16, headers: Headers, body: &ReplyBody) -> Ended {
+    match body.end {
+        BodyEnd::Complete | BodyEnd::TooLong => {
+            Ended { reply: Some(AppReply { status, headers, body: body.bytes.clone() }), ..ended }
+        }
+        BodyEnd::Broken => broken_off(ended, Answer::Connect),
+        BodyEnd::TimedOut => broken_off(ended, Answer::Timeout),
+    }
+}
+
+/// A 207 is read to its end: half of one may end before what it says of the last events.
+fn settled(ended: Ended, batch: &Batch, body: &ReplyBody) -> Ended {
+    let (each, reason) = match body.end {
+        BodyEnd::Complete => batch.settled_by(&body.bytes),
+        BodyEnd::TooLong => (batch.unsettled(&body.bytes), Some(batch::TOO_LONG.to_owned())),
+        BodyEnd::Broken => return broken_off(ended, Answer::Connect),
+        BodyEnd::TimedOut => return broken_off(ended, Answer::Timeout),
+    };
+    // The body may be long, and an excerpt is kept for days.
+    let excerpt = Bytes::copy_from_slice(&ended.excerpt);
+    Ended { excerpt, each, reason, ..ended }
+}
+
+fn broken_off(ended: Ended, answer: Answer) -> Ended {
+    let reason = match answer {
+        Answer::Timeout => "the answer did not end in time",
+        _ => "the answer broke off",
+    };
+    Ended { answer, reason: Some(reason.to_owned()), ..ended }
 }
 
 /// The headers of an answer that are meant for the sender, without those that frame it.

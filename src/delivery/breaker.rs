@@ -25,7 +25,7 @@ impl Sign {
     pub(super) fn of(answer: Answer) -> Self {
         match answer {
             Answer::Status(429 | 500..=599) | Answer::Timeout | Answer::Connect => Self::Trouble,
-            Answer::Status(_) => Self::Life,
+            Answer::Status(_) | Answer::Unsettled => Self::Life,
             Answer::Internal => Self::Nothing,
         }
     }
@@ -152,7 +152,7 @@ mod tests {
         for answer in [200, 204, 301, 400, 401, 404, 410, 422, 428, 430, 499, 600].map(Answer::Status) {
             assert_eq!(Sign::of(answer), Sign::Life, "{answer:?}");
         }
-        assert_eq!(Sign::of(Answer::Internal), Sign::Nothing);
+        assert_eq!((Sign::of(Answer::Unsettled), Sign::of(Answer::Internal)), (Sign::Life, Sign::Nothing));
     }
 
     #[test]

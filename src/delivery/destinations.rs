@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::{Target, Work};
+use super::batch::BatchOptions;
 use super::client::HttpClient;
 use super::connector::Connector;
 use super::health::{Health, LaneState};
@@ -92,6 +93,8 @@ pub struct DestinationHealth {
     pub state: LaneState,
     /// Set where somebody, or a 410, paused it.
     pub paused: Option<Pause>,
+    /// `batch`, and how many events gather for the next one.
+    pub batch: Option<(BatchOptions, u32)>,
     /// `rate` and `burst`.
     pub rate: Option<(Rate, u32)>,
     /// Names it had: what is pending under them is delivered here.
@@ -416,6 +419,7 @@ impl Destinations {
                 failures_in_a_row: lane.health.failures_in_a_row(),
                 state: lane.health.state(),
                 paused: lane.standing.paused(now),
+                batch: settings.batch.map(|batch| (batch, lane.health.gathering())),
                 rate: settings.rate.map(|rate| (rate, settings.burst)),
                 formerly: settings.formerly.clone(),
             }

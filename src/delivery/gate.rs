@@ -112,10 +112,7 @@ impl Gate {
             }
             Sign::Trouble => {
                 if answer == Answer::Status(429) {
-                    self.ramp.slow_down(limits.concurrency);
-                    let wait = wait.unwrap_or(AFTER_429).clamp(AFTER_429, AFTER_429_AT_MOST);
-                    let until = now + wait;
-                    self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
+                    self.slow_down(limits, wait, now);
                 } else {
                     self.ramp.failure();
                 }
@@ -126,6 +123,13 @@ impl Gate {
             Sign::Nothing => {}
         }
         Change::Nothing
+    }
+
+    /// The destination is asked too much; `wait` is what it asks for.
+    pub(super) fn slow_down(&mut self, limits: &GateLimits, wait: Option<Duration>, now: Instant) {
+        self.ramp.slow_down(limits.concurrency);
+        let until = now + wait.unwrap_or(AFTER_429).clamp(AFTER_429, AFTER_429_AT_MOST);
+        self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
     }
 
     /// The probe showed no life: it was no attempt.

@@ -28,6 +28,7 @@ pub enum LaneState {
 #[derive(Debug, Default)]
 pub(super) struct Health {
     in_flight: AtomicU32,
+    gathering: AtomicU32,
     last_success: AtomicU64,
     last_failure: AtomicU64,
     failures_in_a_row: AtomicU64,
@@ -49,12 +50,20 @@ impl Health {
         self.in_flight.store(u32::try_from(requests).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
+    pub(super) fn set_gathering(&self, events: usize) {
+        self.gathering.store(u32::try_from(events).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
     pub(super) fn set_state(&self, state: LaneState) {
         *self.state.lock() = state;
     }
 
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn gathering(&self) -> u32 {
+        self.gathering.load(Ordering::Relaxed)
     }
 
     pub(super) fn last_success(&self) -> Option<Millis> {

@@ -17,15 +17,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::alarm::Alarm;
-use super::attempt::{Ended, Finished, Work, attempt};
+use super::attempt::{Finished, Work, attempt};
+use super::flights::{Cargo, Done, Flight, Judged};
 use super::gate::Change;
 use super::health::{Health, LaneState};
 use super::retry::{Dice, Verdict};
-use super::scheduler::{Done, Flight, Judged, Next, Now, Scheduler, Start};
+use super::scheduler::{Next, Now, Scheduler, Start};
 use super::standing::Standing;
 use crate::buffer::{Delivery, Lane};
 use crate::clock::Clock;
-use crate::event::{Attempt, Outcome, Region};
+use crate::event::{Answer, AppReply, Attempt, Outcome, Region};
 use crate::observe::{Alert, AttemptLine, AttemptResult, DestinationMetrics, EventLog, Metrics};
 
 /// Due times are wall time and the wait for them is not: it is worked out again at least this often, so that a
@@ -154,6 +155,9 @@ impl LaneTask {
             let now = self.now();
             self.scheduler.hasten(now);
         }
+        if control.until.is_some() {
+            self.scheduler.close();
+        }
     }
 
     /// The configuration does not name the destination any more: whoever takes over is to find what is in hand.
@@ -178,8 +182,8 @@ impl LaneTask {
     }
 
     fn start(&mut self, work: &Arc<Work>, start: Start) {
-        let Start { delivery, departure, flight } = start;
-        let attempt = attempt(Arc::clone(work), delivery, departure, self.tools.clock.clone());
+        let Start { cargo, departure, flight } = start;
+        let attempt = attempt(Arc::clone(work), cargo, departure, self.tools.clock.clone());
         self.in_flight.push(Box::pin(async move { (flight, attempt.await) }));
         self.tools.health.set_in_flight(self.scheduler.in_flight());
     }
@@ -189,6 +193,7 @@ impl LaneTask {
         let now = self.now();
         let gate = self.scheduler.gate();
         let settings = &control.work.settings;
+        self.tools.health.set_gathering(self.scheduler.gathering());
         let paused = self.tools.standing.paused(now.wall).is_some();
         let open = control.taking && !paused && !gate.is_tripped();
         if self.open != Some(open) {
@@ -228,35 +233,65 @@ impl LaneTask {
     }
 
     fn finish(&mut self, flight: Flight, finished: Finished) {
-        let Finished { delivery, at, took, ended } = finished;
+        let Finished { cargo, at, took, ended } = finished;
         if ended.cut {
             self.tools.metrics.limit_hit("answer_bytes");
         }
-        let (number, region) = (delivery.attempt, ended.region);
-        let record = Attempt { number, at, took, answer: ended.answer, region };
         let done = Done {
-            record,
+            at,
+            took,
+            answer: ended.answer,
+            region: ended.region,
             hopeless: ended.hopeless,
             retry_after: ended.retry_after,
-            excerpt: ended.excerpt.clone(),
+            excerpt: ended.excerpt,
+            each: ended.each,
         };
         let now = self.now();
         let work = Arc::clone(&self.control.borrow().work);
-        let judged = self.scheduler.ended(&work.settings, flight, done, now);
+        let judged = self.scheduler.ended(&work.settings, flight, &done, now);
         self.tools.health.set_in_flight(self.scheduler.in_flight());
-        self.report(&delivery, &record, &ended, judged.verdict, now);
-        self.alert(&work, &record, judged);
-        if let Some(waiting) = delivery.express {
+        self.report(&cargo, &done, ended.reason.as_deref(), &judged, now);
+        self.alert(&work, &done, &judged);
+        if let Cargo::One(Delivery { express: Some(waiting), .. }) = cargo {
             // An error means that the sender hung up meanwhile; it will come again.
-            let _ = waiting.send(outcome(ended));
+            let _ = waiting.send(outcome(done.answer, ended.reply));
         }
     }
 
-    fn report(
+    /// A line and a count for each event, and what the request says of the destination's health.
+    fn report(&self, cargo: &Cargo, done: &Done, reason: Option<&str>, judged: &Judged, now: Now) {
+        let batch = match cargo {
+            Cargo::One(_) => None,
+            Cargo::Batch(batch) => Some(&*batch.id),
+        };
+        let deliveries = cargo.deliveries();
+        if batch.is_some() {
+            self.tools.destination.batch(deliveries.len());
+        }
+        let is_delivered = |nth| judged.verdicts.get(nth) == Some(&Verdict::Delivered);
+        let delivered = (0..deliveries.len()).filter(|nth| is_delivered(*nth)).count();
+        // Of a batch that was taken in part both are true, and that the destination works comes last.
+        if delivered < deliveries.len() {
+            self.tools.health.record(false, now.wall);
+        }
+        if delivered > 0 {
+            self.tools.health.record(true, now.wall);
+        }
+        for (nth, delivery) in deliveries.iter().enumerate() {
+            let attempt = done.attempt(nth, delivery.attempt);
+            let told = done.each.is_empty() || attempt.answer == Answer::Unsettled;
+            let reason = reason.filter(|_| told);
+            self.report_one(delivery, &attempt, batch, reason, judged.verdicts.get(nth).copied(), now);
+        }
+    }
+
+    fn report_one(
         &self,
         delivery: &Delivery,
         record: &Attempt,
-        ended: &Ended,
+        batch: Option<&str>,
+        reason: Option<&str>,
         verdict: Option<Verdict>,
         now: Now,
     ) {
@@ -269,7 +304,6 @@ impl LaneTask {
         };
         let event = &delivery.event;
         let delivered = result == AttemptResult::Delivered;
-        self.tools.health.record(delivered, now);
         self.tools.destination.attempt(result, record.answer, record.number == 1 && verdict.is_some());
         if delivered {
             let age = event.event_time.map(|happened| now.since(happened));
@@ -285,13 +319,14 @@ impl LaneTask {
             result,
             took: record.took,
             next,
-            region: ended.region.as_ref().map(Region::as_str),
-            reason: ended.reason.as_deref(),
+            region: record.region.as_ref().map(Region::as_str),
+            batch,
+            reason,
         });
     }
 
     /// What somebody should know of: a line that stands out, and a metric.
-    fn alert(&self, work: &Work, record: &Attempt, judged: Judged) {
+    fn alert(&self, work: &Work, done: &Done, judged: &Judged) {
         let destination = &*self.name;
         let settings = &work.settings;
         match judged.change {
@@ -300,7 +335,7 @@ impl LaneTask {
                 tracing::warn!(
                     destination,
                     failures = settings.breaker_failures,
-                    last = %record.answer,
+                    last = %done.answer,
                     probe_after = ?settings.probe_after,
                     "the destination is down: its events wait and lose no attempt; a probe finds out when it is back"
                 );
@@ -325,11 +360,17 @@ impl LaneTask {
             self.tools.destination.alert(Alert::FirstDead);
             tracing::warn!(
                 destination,
-                last = %record.answer,
+                last = %killed_by(done, judged),
                 "the first event of this destination is a dead letter; hooklatch dead list --destination {destination}"
             );
         }
     }
+}
+
+/// The answer that ended the first event that died.
+fn killed_by(done: &Done, judged: &Judged) -> Answer {
+    let nth = judged.verdicts.iter().position(|verdict| matches!(verdict, Verdict::Dead(_)));
+    nth.map_or(done.answer, |nth| done.attempt(nth, 0).answer)
 }
 
 /// The sender learns at once that no attempt is made.
@@ -339,10 +380,10 @@ fn refuse(delivery: Delivery) {
     }
 }
 
-fn outcome(ended: Ended) -> Outcome {
-    match ended.reply {
+fn outcome(answer: Answer, reply: Option<AppReply>) -> Outcome {
+    match reply {
         Some(reply) if (200..300).contains(&reply.status) => Outcome::Delivered { reply },
-        reply => Outcome::Failed { answer: Some(ended.answer), reply },
+        reply => Outcome::Failed { answer: Some(answer), reply },
     }
 }
 

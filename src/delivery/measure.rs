@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::flights::Done;
 use super::retry::Dice;
-use super::scheduler::{Done, Next, Now, Scheduler, Start};
+use super::scheduler::{Next, Now, Scheduler, Start};
 use super::settings::{DestinationOptions, Endpoint};
 use super::standing::Record;
 use crate::buffer::Buffer;
 use crate::clock::Clock;
-use crate::event::{Answer, Attempt};
+use crate::event::Answer;
 
 /// The schedulers of many destinations, named `d0`, `d1`, ….
 #[derive(Debug)]
@@ -48,9 +48,9 @@ impl Schedulers {
             loop {
                 let now = Now { at: Instant::now(), wall: self.clock.now() };
                 match scheduler.next(&self.options, now) {
-                    Next::Start(Start { delivery, departure, flight }) => {
-                        drop(departure);
-                        in_flight.push((flight, delivery.attempt));
+                    Next::Start(Start { cargo, departure, flight }) => {
+                        drop((cargo, departure));
+                        in_flight.push(flight);
                         continue;
                     }
                     Next::Again => continue,
@@ -59,17 +59,9 @@ impl Schedulers {
                 if in_flight.is_empty() {
                     break;
                 }
-                for (flight, number) in in_flight.drain(..) {
-                    let answer = Answer::Status(200);
-                    let record = Attempt {
-                        number,
-                        at: now.wall,
-                        took: Duration::from_millis(1),
-                        answer,
-                        region: None,
-                    };
-                    let done = Done { record, hopeless: false, retry_after: None, excerpt: Bytes::new() };
-                    scheduler.ended(&self.options, flight, done, now);
+                for flight in in_flight.drain(..) {
+                    let done = Done::answered(Answer::Status(200), now.wall, Duration::from_millis(1));
+                    scheduler.ended(&self.options, flight, &done, now);
                     count += 1;
                 }
             }

@@ -10,12 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, KeyInit, Mac};
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use sha2::Sha256;
 
+use super::batch::Batch;
 use super::resign;
 use super::settings::{DestinationOptions, Endpoint, HeaderValueSetting, HostRule, Place};
 use crate::clock::Millis;
@@ -31,6 +32,7 @@ const EVENT_ID: HeaderName = HeaderName::from_static("hooklatch-event-id");
 const EVENT_TYPE: HeaderName = HeaderName::from_static("hooklatch-event-type");
 const ATTEMPT: HeaderName = HeaderName::from_static("hooklatch-attempt");
 const RECEIVED_AT: HeaderName = HeaderName::from_static("hooklatch-received-at");
+const BATCH: HeaderName = HeaderName::from_static("hooklatch-batch");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -115,7 +117,7 @@ impl RequestTemplate {
             headers.insert(name.clone(), value.clone());
         }
         if !self.signers.is_empty() {
-            self.sign(event, &body, now, &mut headers);
+            self.sign(&event.id.to_string(), &body, now, &mut headers);
         }
         if let Some(signature) = signature {
             resign::put(signature, &mut headers)?;
@@ -127,6 +129,34 @@ impl RequestTemplate {
         }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// The request that carries `batch`, made `now`: what is said of one event stands in the body.
+    ///
+    /// # Errors
+    /// A path that cannot be sent; `DestinationSettings::new` refuses one.
+    pub(super) fn build_batch(&self, batch: &Batch, now: Millis) -> Result<Request<Full<Bytes>>, Unsendable> {
+        let uri = self.target("/")?;
+        let mut headers = HeaderMap::with_capacity(16);
+        headers.insert(HOST, self.host.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(batch.format.content_type()));
+        let agent = concat!("hooklatch/", env!("CARGO_PKG_VERSION"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        if let Ok(id) = HeaderValue::from_str(&batch.id) {
+            headers.insert(ID, id);
+        }
+        headers.insert(BATCH, HeaderValue::from(batch.deliveries.len()));
+        for (name, value) in &self.added {
+            headers.insert(name.clone(), value.clone());
+        }
+        if !self.signers.is_empty() {
+            self.sign(&batch.id, &batch.body, now, &mut headers);
+        }
+        let mut request = Request::new(Full::new(batch.body.clone()));
+        *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         Ok(request)
@@ -178,10 +208,10 @@ impl RequestTemplate {
     }
 
     /// Standard Webhooks (standard-webhooks.md, "Signature scheme"): `id.timestamp.payload`, one `v1,` a secret.
-    fn sign(&self, event: &Event, body: &Bytes, now: Millis, headers: &mut HeaderMap) {
+    fn sign(&self, id: &str, body: &Bytes, now: Millis, headers: &mut HeaderMap) {
         let mut text = String::with_capacity(64 + 48 * self.signers.len());
         // Writing to a String cannot fail.
-        let _ = write!(text, "{}.{}.", event.id, now.seconds());
+        let _ = write!(text, "{id}.{}.", now.seconds());
         let signed = text.len();
         for Signer(mac) in &self.signers {
             let mut mac = mac.clone();
@@ -194,9 +224,7 @@ impl RequestTemplate {
             STANDARD.encode_string(mac.finalize().into_bytes(), &mut text);
         }
         let signature = text.get(signed..).unwrap_or_default();
-        if let (Ok(id), Ok(signature)) =
-            (HeaderValue::from_str(&event.id.to_string()), HeaderValue::from_str(signature))
-        {
+        if let (Ok(id), Ok(signature)) = (HeaderValue::from_str(id), HeaderValue::from_str(signature)) {
             headers.insert(WEBHOOK_ID, id);
             headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now.seconds()));
             headers.insert(WEBHOOK_SIGNATURE, signature);

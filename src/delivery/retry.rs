@@ -94,7 +94,7 @@ impl Schedule<'_> {
 /// Why an event is dead whose last attempt ended so.
 fn exhausted(last: Answer) -> DeadReason {
     match last {
-        Answer::Status(_) => DeadReason::AttemptsExhausted,
+        Answer::Status(_) | Answer::Unsettled => DeadReason::AttemptsExhausted,
         Answer::Timeout | Answer::Connect => DeadReason::Unreachable,
         Answer::Internal => DeadReason::Internal,
     }
@@ -191,7 +191,7 @@ mod tests {
         }
         assert_eq!(verdict(Answer::Status(200)), Verdict::Delivered);
         assert_eq!(verdict(Answer::Status(410)), Verdict::Dead(DeadReason::Gone));
-        for answer in [Answer::Timeout, Answer::Connect, Answer::Internal] {
+        for answer in [Answer::Timeout, Answer::Connect, Answer::Internal, Answer::Unsettled] {
             assert_eq!(verdict(answer), again, "{answer:?}");
         }
     }
@@ -205,6 +205,7 @@ mod tests {
             (Answer::Connect, DeadReason::Unreachable),
             (Answer::Internal, DeadReason::Internal),
             (Answer::Status(500), DeadReason::AttemptsExhausted),
+            (Answer::Unsettled, DeadReason::AttemptsExhausted),
         ] {
             let mut verdict = |n| schedule(&delays, 0.0).verdict(tried(n, answer), NOW, &mut dice);
             assert_eq!(verdict(1), Verdict::RetryAt(Millis(NOW.0 + 1000)));

@@ -2,7 +2,10 @@
 //!
 //! How the rules compose: *class first; inside a class due retries and fresh events in turn; an event whose key is busy
 //! steps aside; the rate and the ramp bound the sum.* The first three are the buffer's, which knows what waits; here it
-//! is decided when it is asked, and for how much.
+//! is decided when it is asked, and for how much: at a destination with `batch`, what is on its first attempt gathers, and a
+//! batch, or a retry by itself, takes a slot.
+
+mod batches;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,8 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::batch::Gathering;
 use super::breaker::{Limits, Sign};
 use super::departures::Departure;
+use super::flights::{Aboard, Cargo, Done, Flight, Flights, Judged, Seat};
 use super::gate::{Change, Gate, GateLimits, Way};
 use super::retry::{Dice, Schedule, Tried, Verdict};
 use super::settings::{DestinationOptions, OnGone};
@@ -22,6 +27,7 @@ use crate::buffer::{DeadReason, Delivery, Lane, Settled};
 use crate::clock::Millis;
 use crate::event::{Answer, Attempt, EventId};
 use crate::limit::Pace;
+use batches::{board, may_gather};
 
 /// Events that may be held because a probe with them failed. Were there only one, an event that breaks its destination
 /// would be every probe.
@@ -49,49 +55,13 @@ pub(super) enum Next {
     Again,
 }
 
-/// An attempt to make.
+/// A request to make.
 #[derive(Debug)]
 pub(super) struct Start {
-    pub(super) delivery: Delivery,
+    pub(super) cargo: Cargo,
     pub(super) departure: Departure,
     /// What to say when it has ended.
     pub(super) flight: Flight,
-}
-
-/// An attempt that is made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Flight {
-    /// Which of the lanes it came from.
-    lane: usize,
-    event: EventId,
-    /// When the event's budget of attempts began.
-    since: Millis,
-    express: bool,
-    probe: bool,
-}
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) record: Attempt,
-    /// No further attempt would end otherwise.
-    pub(super) hopeless: bool,
-    /// How long the destination asks to wait.
-    pub(super) retry_after: Option<Duration>,
-    /// The start of the answer's body.
-    pub(super) excerpt: Bytes,
-}
-
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Judged {
-    /// `None` for a probe that failed: it was no attempt, and its event waits as before.
-    pub(super) verdict: Option<Verdict>,
-    pub(super) change: Change,
-    /// It was the destination's first dead letter.
-    pub(super) first_dead: bool,
-    /// A 410 paused the lane.
-    pub(super) paused: bool,
 }
 
 /// The state of a lane.
@@ -105,11 +75,15 @@ pub(super) struct Scheduler {
     standing: Arc<Standing>,
     gate: Gate,
     dice: Dice,
-    /// What the buffer counts as taken.
-    taken: Vec<(usize, EventId)>,
-    /// Of these, those with which a probe failed, the last one at the end.
+    flights: Flights,
+    /// Taken, and in hand: those with which a probe failed, the last one at the end.
     held: VecDeque<(usize, EventId)>,
-    in_flight: usize,
+    /// Taken, and in hand: what gathers for a batch …
+    gathering: Option<Gathering>,
+    /// … and what was found on the way and goes by itself.
+    alone: VecDeque<(usize, Delivery)>,
+    /// Nothing more will come: no batch waits for it.
+    closing: bool,
     /// What the lanes were told: that they recover.
     recovering: bool,
 }
@@ -123,9 +97,11 @@ impl Scheduler {
             standing,
             gate: Gate::new(now),
             dice,
-            taken: Vec::new(),
+            flights: Flights::default(),
             held: VecDeque::new(),
-            in_flight: 0,
+            gathering: None,
+            alone: VecDeque::new(),
+            closing: false,
             recovering: false,
         }
     }
@@ -134,8 +110,14 @@ impl Scheduler {
         &self.gate
     }
 
+    /// Requests on their way.
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight
+        self.flights.len()
+    }
+
+    /// Events that gather for a batch.
+    pub(super) fn gathering(&self) -> usize {
+        self.gathering.as_ref().map_or(0, Gathering::len)
     }
 
     /// Takes events from these from now on, in this order; what is in flight stays where it came from.
@@ -150,13 +132,14 @@ impl Scheduler {
         }
     }
 
-    /// The next attempt, if one may begin.
+    /// The next request, if one may begin.
     pub(super) fn next(&mut self, options: &DestinationOptions, now: Now) -> Next {
         if let Some(pause) = self.standing.paused(now.wall) {
+            self.disband();
             return Next::Wait(pause.until.map(|until| now.at + until.since(now.wall)));
         }
         let limits = limits(options);
-        let probe = match self.gate.way(&limits, self.in_flight, now.at) {
+        let probe = match self.gate.way(&limits, self.flights.len(), now.at) {
             Way::Free => false,
             Way::Probe => true,
             Way::Full => return Next::Full,
@@ -165,21 +148,31 @@ impl Scheduler {
         };
         self.tell_recovering();
         for _ in 0..BURIED_AT_ONCE {
+            if let Some((cargo, aboard)) = self.in_hand(options, now) {
+                return self.start(&limits, cargo, aboard, now);
+            }
             let Some((lane, delivery)) = self.take(probe) else {
                 self.look_whether_recovered();
-                return Next::Wait(self.next_due(now));
+                return Next::Wait(self.next_moment(now));
             };
             if self.is_too_old(&delivery, options.max_age, now) {
                 self.bury(lane, delivery.event.id, DeadReason::TooOld);
                 continue;
             }
-            let (event, since, express) = (delivery.event.id, delivery.since, delivery.express.is_some());
-            self.in_flight += 1;
-            let departure = self.gate.begin(&limits, probe, now.at);
-            let flight = Flight { lane, event, since, express, probe };
-            return Next::Start(Start { delivery, departure, flight });
+            if let Some(batch) = options.batch.filter(|_| !probe && may_gather(&delivery)) {
+                self.gather(batch, lane, delivery, now);
+                continue;
+            }
+            let (cargo, aboard) = board(options, lane, delivery, probe);
+            return self.start(&limits, cargo, aboard, now);
         }
         Next::Again
+    }
+
+    fn start(&mut self, limits: &GateLimits, cargo: Cargo, aboard: Aboard, now: Now) -> Next {
+        let departure = self.gate.begin(limits, aboard.probe, now.at);
+        let flight = self.flights.begin(aboard);
+        Next::Start(Start { cargo, departure, flight })
     }
 
     /// While the ramp grows, what arrives has a part of it: the lanes know which.
@@ -210,11 +203,7 @@ impl Scheduler {
             self.put_back_held();
             found = self.take_one();
         }
-        let (lane, delivery) = found?;
-        if delivery.express.is_none() {
-            self.taken.push((lane, delivery.event.id));
-        }
-        Some((lane, delivery))
+        found
     }
 
     /// What is next in a lane, the buffer knows.
@@ -237,54 +226,79 @@ impl Scheduler {
     /// A lane that recovers has recovered, too, when nothing is left of what waited.
     fn look_whether_recovered(&mut self) {
         if self.gate.is_recovering()
-            && self.in_flight == 0
+            && self.flights.len() == 0
             && self.sources().all(|(_, lane)| lane.depth().0 == 0)
         {
             self.gate.end_ramp();
         }
     }
 
-    fn next_due(&self, now: Now) -> Option<Instant> {
-        let due = self.sources().filter_map(|(_, lane)| lane.next_due()).min()?;
-        Some(now.at + due.since(now.wall))
+    /// When the next retry is due, or a batch leaves.
+    fn next_moment(&self, now: Now) -> Option<Instant> {
+        let due = self.sources().filter_map(|(_, lane)| lane.next_due()).min();
+        let due = due.map(|due| now.at + due.since(now.wall));
+        due.into_iter().chain(self.gathering.as_ref().map(Gathering::leaves_at)).min()
     }
 
-    /// An attempt ended. Of one that a sender waits for, the caller tells it.
+    /// A request ended. Of one that a sender waits for, the caller tells it.
     pub(super) fn ended(
         &mut self,
         options: &DestinationOptions,
         flight: Flight,
-        done: Done,
+        done: &Done,
         now: Now,
     ) -> Judged {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let (answer, limits) = (done.record.answer, limits(options));
-        if flight.probe && Sign::of(answer) != Sign::Life {
+        let Some(Aboard { seats, express, probe }) = self.flights.end(flight) else {
+            return Judged::nothing();
+        };
+        let Some(first) = seats.first() else { return Judged::nothing() };
+        let ((answer, slow), limits) = (done.of_destination(), limits(options));
+        if probe && Sign::of(answer) != Sign::Life {
             self.gate.probe_failed(&limits, answer, done.retry_after, now.at);
-            if !done.hopeless && !flight.express {
-                self.hold(flight);
-                return Judged { verdict: None, change: Change::Nothing, first_dead: false, paused: false };
+            if !done.hopeless && !express {
+                seats.iter().for_each(|seat| self.hold(seat));
+                return Judged::nothing();
             }
         }
-        let change = self.gate.ended(&limits, flight.event, answer, done.retry_after, now.at);
-        if change == Change::Recovered {
-            self.put_back_held();
+        let change = self.gate.ended(&limits, first.event, answer, done.retry_after, now.at);
+        if slow {
+            self.gate.slow_down(&limits, done.retry_after, now.at);
         }
-        let paused = answer == Answer::Status(410) && options.on_gone == OnGone::Pause;
-        if paused {
+        match change {
+            Change::Tripped => self.disband(),
+            Change::Recovered => self.put_back_held(),
+            Change::Nothing => {}
+        }
+        let mut judged = Judged { change, ..Judged::nothing() };
+        for (nth, seat) in seats.iter().enumerate() {
+            let attempt = done.attempt(nth, seat.attempt);
+            judged.paused |= attempt.answer == Answer::Status(410) && options.on_gone == OnGone::Pause;
+            let verdict = self.verdict(options, seat.since, express, &attempt, done, now);
+            if !express {
+                judged.first_dead |= self.settle(seat, verdict, attempt, done.excerpt(nth).clone());
+            }
+            judged.verdicts.push(verdict);
+        }
+        if judged.paused {
             self.standing.pause(Pause { by: PausedBy::Gone, since: now.wall, until: None });
         }
-        let verdict = self.verdict(options, flight, &done, now);
-        let first_dead = self.settle(flight, verdict, done);
-        Judged { verdict: Some(verdict), change, first_dead, paused }
+        judged
     }
 
-    fn verdict(&mut self, options: &DestinationOptions, flight: Flight, done: &Done, now: Now) -> Verdict {
-        let Attempt { number, answer, .. } = done.record;
+    fn verdict(
+        &mut self,
+        options: &DestinationOptions,
+        since: Millis,
+        express: bool,
+        attempt: &Attempt,
+        done: &Done,
+        now: Now,
+    ) -> Verdict {
+        let Attempt { number, answer, .. } = *attempt;
         if done.hopeless {
             return Verdict::Dead(DeadReason::Internal);
         }
-        if flight.express {
+        if express {
             // It has one attempt: whatever is no 2xx, the sender is told and comes again.
             let delivered = matches!(answer, Answer::Status(200..=299));
             return if delivered { Verdict::Delivered } else { Verdict::Dead(DeadReason::AttemptsExhausted) };
@@ -295,62 +309,49 @@ impl Scheduler {
             on: &options.retry_on,
             max_age: options.max_age,
         };
-        let age = self.standing.age(flight.since, now.wall);
+        let age = self.standing.age(since, now.wall);
         let tried = Tried { attempt: number, answer, retry_after: done.retry_after, age };
         schedule.verdict(tried, now.wall, &mut self.dice)
     }
 
     /// Tells the buffer; whether it was the first dead letter there.
-    fn settle(&mut self, flight: Flight, verdict: Verdict, done: Done) -> bool {
-        if flight.express {
-            return false;
-        }
-        self.let_go(flight.lane, flight.event);
-        let Some(lane) = self.lanes.get(flight.lane) else { return false };
-        let (id, Done { record, excerpt, .. }) = (flight.event, done);
+    fn settle(&self, seat: &Seat, verdict: Verdict, attempt: Attempt, excerpt: Bytes) -> bool {
+        let Some(lane) = self.lanes.get(seat.lane) else { return false };
         match verdict {
-            Verdict::Delivered => lane.settle(id, Settled::Delivered, record, excerpt),
-            Verdict::RetryAt(due) => lane.defer(id, record, due, excerpt),
+            Verdict::Delivered => lane.settle(seat.event, Settled::Delivered, attempt, excerpt),
+            Verdict::RetryAt(due) => lane.defer(seat.event, attempt, due, excerpt),
             Verdict::Dead(reason) => {
                 let first = lane.dead() == 0;
-                lane.settle(id, Settled::Dead(reason), record, excerpt);
+                lane.settle(seat.event, Settled::Dead(reason), attempt, excerpt);
                 return first;
             }
         }
         false
     }
 
-    fn bury(&mut self, lane: usize, id: EventId, reason: DeadReason) {
-        self.let_go(lane, id);
+    fn bury(&self, lane: usize, id: EventId, reason: DeadReason) {
         if let Some(lane) = self.lanes.get(lane) {
             lane.bury(id, reason);
         }
     }
 
-    fn let_go(&mut self, lane: usize, id: EventId) {
-        if let Some(place) = self.taken.iter().position(|taken| *taken == (lane, id)) {
-            self.taken.swap_remove(place);
-        }
-    }
-
     /// The event of a probe that failed stays in our hands, so that the next probe is another one.
-    fn hold(&mut self, flight: Flight) {
-        self.held.push_back((flight.lane, flight.event));
+    fn hold(&mut self, seat: &Seat) {
+        self.held.push_back((seat.lane, seat.event));
         if self.held.len() > MAX_HELD
-            && let Some(oldest) = self.held.pop_front()
+            && let Some((lane, oldest)) = self.held.pop_front()
         {
-            self.put_back(oldest);
+            self.put_back(lane, oldest);
         }
     }
 
     fn put_back_held(&mut self) {
-        for held in std::mem::take(&mut self.held) {
-            self.put_back(held);
+        for (lane, id) in std::mem::take(&mut self.held) {
+            self.put_back(lane, id);
         }
     }
 
-    fn put_back(&mut self, (lane, id): (usize, EventId)) {
-        self.let_go(lane, id);
+    fn put_back(&self, lane: usize, id: EventId) {
         if let Some(lane) = self.lanes.get(lane) {
             lane.put_back(id);
         }
@@ -359,28 +360,31 @@ impl Scheduler {
     /// Somebody asks for an attempt now, whatever the breaker and a 429 say: what waits is due.
     pub(super) fn hasten(&mut self, now: Now) {
         self.gate.hasten(now.at);
+        self.gathering.iter_mut().for_each(Gathering::close);
         self.sources().for_each(|(_, lane)| lane.hasten(now.wall));
     }
 
     /// What is in hand and not in flight goes back, for another one's task; which also is to look at what the end of an
     /// attempt freed here.
     pub(super) fn hand_over(&mut self) {
-        self.put_back_held();
-        for parked in self.succession.give_back() {
-            self.put_back(parked);
-        }
+        self.put_back_in_hand();
         self.lanes.iter().for_each(Lane::wake);
     }
 
     /// Every attempt was ended: what was taken goes back.
     pub(super) fn give_back(&mut self, now: Instant) {
-        self.in_flight = 0;
         self.gate.give_back(now);
-        self.held.clear();
-        for (lane, id) in std::mem::take(&mut self.taken).into_iter().chain(self.succession.give_back()) {
-            if let Some(lane) = self.lanes.get(lane) {
-                lane.put_back(id);
-            }
+        for Aboard { seats, .. } in self.flights.end_all().filter(|aboard| !aboard.express) {
+            seats.iter().for_each(|seat| self.put_back(seat.lane, seat.event));
+        }
+        self.put_back_in_hand();
+    }
+
+    fn put_back_in_hand(&mut self) {
+        self.disband();
+        self.put_back_held();
+        for (lane, id) in self.succession.give_back() {
+            self.put_back(lane, id);
         }
     }
 }

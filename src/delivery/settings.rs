@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch::{self, BatchOptions};
 use super::request::{RequestTemplate, Unsendable, added_header, signing_key};
 use super::retry::RetryOn;
 use crate::buffer::MaxPending;
@@ -138,6 +139,8 @@ pub struct DestinationOptions {
     pub probe_after: Duration,
     /// What a 410 means.
     pub on_gone: OnGone,
+    /// Several events in one request; `None` where each has its own.
+    pub batch: Option<BatchOptions>,
     /// Names it had before: what is pending under them is delivered here.
     pub formerly: Vec<Arc<str>>,
 }
@@ -171,6 +174,7 @@ impl DestinationOptions {
             breaker_failures: 10,
             probe_after: seconds(30),
             on_gone: OnGone::Dead,
+            batch: None,
             formerly: Vec::new(),
         }
     }
@@ -206,6 +210,7 @@ impl DestinationSettings {
         invalid.extend(check_tls(&options));
         invalid.extend(options.headers.iter().filter_map(|(name, value)| check_header(name, value)));
         invalid.extend(options.sign.iter().filter_map(check_signing));
+        invalid.extend(batch::complaints(&options));
         if !invalid.is_empty() {
             return Err(invalid);
         }

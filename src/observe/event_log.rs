@@ -134,6 +134,8 @@ pub struct AttemptLine<'a> {
     pub next: Option<Millis>,
     /// Where it went, of a destination with `regions`.
     pub region: Option<&'a str>,
+    /// The id of the batch that it went in.
+    pub batch: Option<&'a str>,
     /// A transport error's sentence.
     pub reason: Option<&'a str>,
 }

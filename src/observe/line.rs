@@ -64,8 +64,10 @@ pub(super) fn attempt(out: &mut Vec<u8>, style: Style, line: &AttemptLine<'_>) {
         Answer::Timeout => fields.plain(key!("status"), "timeout"),
         Answer::Connect => fields.plain(key!("status"), "connect"),
         Answer::Internal => fields.plain(key!("status"), "internal"),
+        Answer::Unsettled => fields.plain(key!("status"), "unsettled"),
     }
     fields.optional(key!("region"), line.region);
+    fields.optional(key!("batch"), line.batch);
     fields.optional(key!("reason"), line.reason);
     if let Some(next) = line.next {
         fields.key(key!("next"));

@@ -320,6 +320,7 @@ mod tests {
             took: Duration::ZERO,
             next: None,
             region: None,
+            batch: None,
             reason: None,
         };
         let act = |logging: &Logging| logging.events().attempt(&line);

@@ -8,6 +8,7 @@
     reason = "tests of another process: a failure panics, and the time is the machine's"
 )]
 
+mod batches;
 mod cli;
 mod config_golden;
 mod dead_letters;

@@ -350,6 +350,10 @@ fn a_destination_that_is_down_says_when_it_is_asked_again() {
         (&shown["rate"], &shown["burst"], &shown["formerly"]),
         (&json!("100/s"), &json!(5), &json!(["old"]))
     );
+    assert_eq!(
+        shown["batch"],
+        json!({"max_events": 100, "max_bytes": 1 << 20, "max_wait": "1s", "format": "json", "gathering": 7})
+    );
     let metrics = house.get("/metrics").body;
     assert!(metrics.contains("hooklatch_breaker_open{destination=\"app\"} 1"), "{metrics}");
     assert!(metrics.contains("hooklatch_destination_paused{destination=\"app\"} 0"), "{metrics}");

@@ -20,7 +20,7 @@ use super::*;
 use crate::buffer::{Buffer, BufferOptions, BufferSettings, KeepError, MaxPending, Settled};
 use crate::clock::{Clock, Millis};
 use crate::dedupe::{Dedupe, DedupeOptions, DedupeSettings};
-use crate::delivery::{DestinationHealth, LaneState, Pause, PausedBy};
+use crate::delivery::{BatchOptions, DestinationHealth, LaneState, Pause, PausedBy};
 use crate::event::{Ack, Answer, Attempt, Event, EventId, Proto, Turn, TypePattern};
 use crate::headers::Headers;
 use crate::ingress::{DeliverTo, NotReleased};
@@ -210,6 +210,7 @@ fn app() -> DestinationHealth {
         failures_in_a_row: 3,
         state: LaneState::Tripped { probe_at: Some(NOW.plus(Duration::from_secs(9))) },
         paused: None,
+        batch: Some((BatchOptions::default(), 7)),
         rate: Some(("100/s".parse().unwrap(), 5)),
         formerly: vec!["old".into()],
     }

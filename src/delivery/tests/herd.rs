@@ -10,8 +10,9 @@ use super::request::event;
 use super::rig::{NOW, buffer};
 use crate::buffer::{Buffer, Lane};
 use crate::clock::Clock;
+use crate::delivery::flights::{Done, Flight};
 use crate::delivery::retry::Dice;
-use crate::delivery::scheduler::{Done, Flight, Next, Now, Scheduler, Start};
+use crate::delivery::scheduler::{Next, Now, Scheduler, Start};
 use crate::delivery::settings::{DestinationOptions, Endpoint};
 use crate::delivery::standing::Standing;
 use crate::event::{Ack, Answer, Attempt, Event};
@@ -72,9 +73,8 @@ impl Herd {
 
     fn end(&mut self, flying: &mut Vec<Flight>, status: u16) {
         for flight in flying.drain(..) {
-            let record = attempt(&self.clock, status);
-            let done = Done { record, hopeless: false, retry_after: None, excerpt: Bytes::new() };
-            self.scheduler.ended(&self.options, flight, done, self.now());
+            let done = Done::answered(Answer::Status(status), self.clock.now(), Duration::from_millis(1));
+            self.scheduler.ended(&self.options, flight, &done, self.now());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The back door against doubles of apps: over real sockets in real time, and over pipes in paused time.
 
+mod batch;
 mod client;
 mod destinations;
 mod double;

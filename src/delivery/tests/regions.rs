@@ -14,6 +14,7 @@ use crate::delivery::attempt::{Finished, Target, Work, attempt};
 use crate::delivery::client::HttpClient;
 use crate::delivery::connector::Connector;
 use crate::delivery::departures::Departure;
+use crate::delivery::flights::Cargo;
 use crate::delivery::resign::RouteSigners;
 use crate::delivery::settings::{DestinationOptions, DestinationSettings, Endpoint, Place};
 use crate::event::{Ack, Answer, Region};
@@ -73,7 +74,7 @@ impl House {
         let lane = buffer.lane("app");
         buffer.keep(event("{}"), std::slice::from_ref(&lane), None, Ack::Memory).await.unwrap();
         let delivery = lane.take(1).pop().unwrap();
-        attempt(Arc::clone(&self.work), delivery, Departure::free(), clock).await
+        attempt(Arc::clone(&self.work), Cargo::One(delivery), Departure::free(), clock).await
     }
 
     /// How an attempt ended, and where.

@@ -1,7 +1,11 @@
 //! The scheduler alone, over a buffer in memory, on time that only this test moves: for random scripts of arrivals and
 //! answers no event is lost, none goes out after it settled or twice at once, events of one key go out one after the other
 //! in order of arrival, a higher class goes first, the rate and the concurrency are never exceeded, every wait is within
-//! its jitter, and a destination that is down gets one probe at a time.
+//! its jitter, and a destination that is down gets one probe at a time. At one with batches a request has no more events and
+//! bytes than it may, leaves no earlier than it should, is one for the rate, and a retry goes by itself; pauses, panics and
+//! reloads in between change nothing of it.
+
+mod script;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,87 +18,21 @@ use tokio::time::Instant;
 
 use super::request::event;
 use super::rig::{NOW, buffer};
-use crate::buffer::{Buffer, Lane, Status};
+use crate::buffer::{Buffer, Delivery, Lane, Status};
 use crate::clock::{Clock, Millis};
+use crate::delivery::BatchOptions;
+use crate::delivery::batch::{Batch, Said};
 use crate::delivery::breaker::Sign;
+use crate::delivery::flights::{Cargo, Done, Flight};
 use crate::delivery::retry::{Dice, Verdict};
-use crate::delivery::scheduler::{Done, Flight, Next, Now, Scheduler, Start};
+use crate::delivery::scheduler::{Next, Now, Scheduler, Start};
 use crate::delivery::settings::{DestinationOptions, Endpoint};
-use crate::delivery::standing::Standing;
-use crate::event::{Ack, Answer, Attempt, Event, EventId, OrderKey, Priority, Turn};
+use crate::delivery::standing::{Pause, PausedBy, Standing};
+use crate::event::{Ack, Answer, Event, EventId, Priority, Turn};
+use script::{Arrival, Reply, Script, Shock, script};
 
 /// Steps are of a millisecond.
 const STEP: Duration = Duration::from_millis(1);
-
-/// What the app does with one request.
-#[derive(Clone, Copy, Debug)]
-struct Reply {
-    answer: Answer,
-    takes: u64,
-    retry_after: Option<u64>,
-}
-
-#[derive(Clone, Debug)]
-struct Script {
-    /// When each event comes, in milliseconds after the one before; its class and its key.
-    arrivals: Vec<(u64, Turn)>,
-    /// What the app answers, in turn; then it is well.
-    replies: Vec<Reply>,
-    concurrency: u32,
-    rate: Option<u32>,
-    burst: u32,
-    failures: u32,
-    jitter: f64,
-    seed: u64,
-}
-
-fn reply() -> impl Strategy<Value = Reply> {
-    let answer = prop_oneof![
-        6 => Just(Answer::Status(200)),
-        3 => Just(Answer::Status(503)),
-        1 => Just(Answer::Status(429)),
-        1 => Just(Answer::Status(404)),
-        1 => Just(Answer::Status(410)),
-        2 => Just(Answer::Connect),
-        1 => Just(Answer::Timeout),
-        1 => Just(Answer::Internal),
-    ];
-    (answer, 1u64..80, proptest::option::weighted(0.2, 0u64..3))
-        .prop_map(|(answer, takes, retry_after)| Reply { answer, takes, retry_after })
-}
-
-fn turn() -> impl Strategy<Value = Turn> {
-    let priority = proptest::sample::select(Priority::ALL.to_vec());
-    // One class a key: order holds within a class.
-    let key = proptest::option::of(0u8..4);
-    (priority, key).prop_map(|(priority, key)| Turn {
-        priority,
-        order_key: key.map(|key| OrderKey::new("in", &format!("{}{key}", priority.as_str()))),
-    })
-}
-
-fn script() -> impl Strategy<Value = Script> {
-    (
-        proptest::collection::vec((prop_oneof![3 => Just(0u64), 1 => 0u64..400], turn()), 1..60),
-        proptest::collection::vec(reply(), 0..150),
-        1u32..9,
-        proptest::option::of(5u32..200),
-        1u32..6,
-        1u32..6,
-        0.0f64..=0.5,
-        any::<u64>(),
-    )
-        .prop_map(|(arrivals, replies, concurrency, rate, burst, failures, jitter, seed)| Script {
-            arrivals,
-            replies,
-            concurrency,
-            rate,
-            burst,
-            failures,
-            jitter,
-            seed,
-        })
-}
 
 /// What is known of one event.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,6 +43,7 @@ struct Story {
     /// A probe with it failed, and the scheduler has it in hand.
     held: bool,
     not_before: Millis,
+    came: Millis,
     turn: Turn,
 }
 
@@ -115,6 +54,16 @@ impl Story {
     }
 }
 
+/// A request on its way.
+struct OnItsWay {
+    ends: Instant,
+    flight: Flight,
+    /// Each event with the number of its attempt.
+    aboard: Vec<(EventId, u16)>,
+    is_batch: bool,
+    reply: Reply,
+}
+
 /// The world around the scheduler.
 struct World {
     script: Script,
@@ -122,23 +71,31 @@ struct World {
     clock: Clock,
     buffer: Buffer,
     lane: Lane,
+    standing: Arc<Standing>,
     scheduler: Scheduler,
     stories: HashMap<EventId, Story>,
-    in_flight: Vec<(Instant, Flight, u16, EventId, Reply)>,
+    in_flight: Vec<OnItsWay>,
     left: Vec<Instant>,
     began_while_tripped: usize,
     /// Starts of a lower class though a higher one was ready; and all starts.
     passed_over: usize,
     starts: usize,
+    /// Whether there ever are batches, and whether somebody was in a hurry.
+    batched: bool,
+    hastened: bool,
 }
 
 impl World {
     fn new(script: Script) -> Self {
+        let shocks = || script.shocks.iter().map(|(_, shock)| shock);
+        let batched = script.batch.is_some() || shocks().any(|shock| matches!(shock, Shock::Reload(Some(_))));
+        let hastened = shocks().any(|shock| matches!(shock, Shock::Hasten));
         let endpoint = Endpoint::Http { host: "app".to_owned(), port: 80 };
         let mut options = DestinationOptions::new(Arc::from("app"), endpoint);
         options.concurrency = script.concurrency;
         options.rate = script.rate.map(|rate| format!("{rate}/s").parse().unwrap());
         options.burst = script.burst;
+        options.batch = script.batch;
         options.breaker_failures = script.failures;
         options.probe_after = Duration::from_millis(700);
         options.retry_jitter = script.jitter;
@@ -148,7 +105,7 @@ impl World {
         buffer.set_destinations(&[("app".into(), Default::default())]);
         let lane = buffer.lane("app");
         let standing = Standing::unwritten();
-        let mut scheduler = Scheduler::new(standing, Dice::seeded(script.seed), Instant::now());
+        let mut scheduler = Scheduler::new(Arc::clone(&standing), Dice::seeded(script.seed), Instant::now());
         scheduler.set_lanes(std::slice::from_ref(&lane));
         Self {
             script,
@@ -156,6 +113,7 @@ impl World {
             clock,
             buffer,
             lane,
+            standing,
             scheduler,
             stories: HashMap::new(),
             in_flight: Vec::new(),
@@ -163,6 +121,8 @@ impl World {
             began_while_tripped: 0,
             passed_over: 0,
             starts: 0,
+            batched,
+            hastened,
         }
     }
 
@@ -170,10 +130,36 @@ impl World {
         Now { at: Instant::now(), wall: self.clock.now() }
     }
 
-    async fn arrive(&mut self, turn: Turn) {
-        let event = Event { received_at: self.clock.now(), turn, ..event("x") };
+    async fn arrive(&mut self, Arrival { turn, size, .. }: Arrival) {
+        let came = self.clock.now();
+        let event = Event { received_at: came, turn, ..event("x".repeat(size)) };
         let id = self.buffer.keep(event, std::slice::from_ref(&self.lane), None, Ack::Memory).await.unwrap();
-        self.stories.insert(id, Story { turn, ..Story::default() });
+        self.stories.insert(id, Story { turn, came, ..Story::default() });
+    }
+
+    fn shock(&mut self, shock: Shock) {
+        let now = self.now();
+        match shock {
+            Shock::Pause(ms) => {
+                let until = Some(now.wall.plus(Duration::from_millis(ms)));
+                self.standing.pause(Pause { by: PausedBy::Operator, since: now.wall, until });
+            }
+            Shock::Panic => {
+                self.scheduler.give_back(now.at);
+                self.in_flight.clear();
+                self.began_while_tripped = 0;
+                for story in self.stories.values_mut() {
+                    (story.in_flight, story.held) = (false, false);
+                }
+            }
+            Shock::Reload(batch) => self.options.batch = batch,
+            Shock::Hasten => {
+                self.scheduler.hasten(now);
+                for story in self.stories.values_mut() {
+                    story.not_before = story.not_before.min(now.wall);
+                }
+            }
+        }
     }
 
     fn start_what_may(&mut self) -> Result<(), TestCaseError> {
@@ -190,15 +176,16 @@ impl World {
     }
 
     fn start(&mut self, start: Start, tripped: bool) -> Result<(), TestCaseError> {
-        let Start { delivery, departure, flight } = start;
-        let (id, now) = (delivery.event.id, self.now());
-        self.check_turn(id, now.wall)?;
-        let story = self.stories.get_mut(&id).unwrap();
-        prop_assert!(!story.in_flight, "{id} is in flight twice");
-        prop_assert!(!story.settled, "{id} goes out after it settled");
-        prop_assert_eq!(delivery.attempt, story.attempts + 1);
-        prop_assert!(now.wall >= story.not_before, "{} leaves before its time", id);
-        (story.in_flight, story.held) = (true, false);
+        let Start { cargo, departure, flight } = start;
+        let now = self.now();
+        prop_assert_eq!(matches!(cargo, Cargo::Batch(_)), self.options.batch.is_some());
+        if let (Cargo::Batch(batch), Some(options)) = (&cargo, self.options.batch) {
+            self.check_batch(batch, options, tripped)?;
+        }
+        let aboard: Vec<_> = cargo.deliveries().iter().map(|of| (of.event.id, of.attempt)).collect();
+        for delivery in cargo.deliveries() {
+            self.board(delivery)?;
+        }
         if tripped {
             self.began_while_tripped += 1;
             prop_assert!(self.began_while_tripped <= 1, "two probes at once");
@@ -206,13 +193,46 @@ impl World {
         prop_assert!(departure.leave().now_or_never().is_some(), "an attempt that began may leave");
         self.left.push(now.at);
         prop_assert!(self.in_flight.len() < self.script.concurrency as usize);
-        let reply = if self.script.replies.is_empty() {
-            Reply { answer: Answer::Status(200), takes: 5, retry_after: None }
-        } else {
-            self.script.replies.remove(0)
-        };
+        let replies = &mut self.script.replies;
+        let reply = if replies.is_empty() { Reply::WELL } else { replies.remove(0) };
         let ends = now.at + STEP * u32::try_from(reply.takes).unwrap();
-        self.in_flight.push((ends, flight, delivery.attempt, id, reply));
+        let is_batch = matches!(cargo, Cargo::Batch(_));
+        self.in_flight.push(OnItsWay { ends, flight, aboard, is_batch, reply });
+        Ok(())
+    }
+
+    /// One event of a request that starts.
+    fn board(&mut self, delivery: &Delivery) -> Result<(), TestCaseError> {
+        let (id, now) = (delivery.event.id, self.now().wall);
+        self.check_turn(id, now)?;
+        let story = self.stories.get_mut(&id).unwrap();
+        prop_assert!(!story.in_flight, "{id} is in flight twice");
+        prop_assert!(!story.settled, "{id} goes out after it settled");
+        prop_assert_eq!(delivery.attempt, story.attempts + 1);
+        prop_assert!(now >= story.not_before, "{} leaves before its time", id);
+        (story.in_flight, story.held) = (true, false);
+        Ok(())
+    }
+
+    /// No more events and bytes than there may be, and it leaves for a reason.
+    fn check_batch(&self, batch: &Batch, options: BatchOptions, tripped: bool) -> Result<(), TestCaseError> {
+        let (aboard, bytes) = (&batch.deliveries, batch.body.len());
+        prop_assert!((1..=options.max_events).contains(&aboard.len()));
+        prop_assert!(bytes <= options.max_bytes || aboard.len() == 1, "{bytes} of {options:?}");
+        if aboard.iter().any(|of| of.attempt > 1) || tripped {
+            prop_assert_eq!(aboard.len(), 1, "retries and probes go by themselves");
+            return Ok(());
+        }
+        let story = |of: &Delivery| self.stories[&of.event.id];
+        let waited = aboard.iter().map(|of| self.clock.now().since(story(of).came)).max().unwrap();
+        let is_critical = |of: &Delivery| of.event.turn.priority == Priority::Critical;
+        // An event has 1,200 bytes at most, base64 and all.
+        let for_a_reason = aboard.len() == options.max_events
+            || bytes + 1200 > options.max_bytes
+            || waited >= options.max_wait
+            || aboard.iter().any(is_critical)
+            || self.hastened;
+        prop_assert!(for_a_reason, "{} events, {bytes} bytes, {waited:?} of {options:?}", aboard.len());
         Ok(())
     }
 
@@ -233,6 +253,9 @@ impl World {
                 });
             story.turn.priority < turn.priority && story.is_ready(now) && first_of_its_key
         });
+        if self.batched {
+            return Ok(()); // who was in hand before the other one came leaves beside it
+        }
         self.starts += 1;
         self.passed_over += usize::from(higher);
         prop_assert!(
@@ -246,36 +269,35 @@ impl World {
 
     fn end_what_is_over(&mut self) -> Result<(), TestCaseError> {
         let now = self.now();
-        let (over, on): (Vec<_>, _) = self.in_flight.drain(..).partition(|(ends, ..)| *ends <= now.at);
+        let (over, on): (Vec<_>, _) = self.in_flight.drain(..).partition(|request| request.ends <= now.at);
         self.in_flight = on;
-        for (_, flight, number, id, reply) in over {
+        for OnItsWay { flight, aboard, is_batch, reply, .. } in over {
             let was_tripped = self.scheduler.gate().is_tripped();
-            let record = Attempt {
-                number,
-                at: now.wall,
-                took: STEP * reply.takes as u32,
-                answer: reply.answer,
-                region: None,
+            let in_parts = is_batch && reply.parts.is_some();
+            let part = |nth| if in_parts { reply.part(nth) } else { reply.answer };
+            let said = |nth| Said { answer: reply.part(nth), excerpt: Bytes::new() };
+            let answer = if in_parts { Answer::Status(207) } else { reply.answer };
+            let done = Done {
+                retry_after: reply.retry_after.map(Duration::from_secs),
+                each: if in_parts { (0..aboard.len()).map(said).collect() } else { Vec::new() },
+                ..Done::answered(answer, now.wall, STEP * reply.takes as u32)
             };
-            let retry_after = reply.retry_after.map(Duration::from_secs);
-            let done = Done { record, hopeless: false, retry_after, excerpt: Bytes::new() };
-            let judged = self.scheduler.ended(&self.options, flight, done, now);
-            let story = self.stories.get_mut(&id).unwrap();
-            story.in_flight = false;
-            match judged.verdict {
-                None => {
-                    prop_assert!(was_tripped && Sign::of(reply.answer) != Sign::Life);
-                    self.began_while_tripped = 0;
-                    story.held = true;
-                    continue;
-                }
-                Some(verdict) => {
-                    story.attempts = number;
-                    judge(&self.options, number, reply, verdict, now.wall)?;
-                    match verdict {
-                        Verdict::RetryAt(due) => story.not_before = due,
-                        Verdict::Delivered | Verdict::Dead(_) => story.settled = true,
-                    }
+            let judged = self.scheduler.ended(&self.options, flight, &done, now);
+            if judged.verdicts.is_empty() {
+                prop_assert!(was_tripped && Sign::of(part(0)) != Sign::Life && aboard.len() == 1);
+                self.began_while_tripped = 0;
+                let story = self.stories.get_mut(&aboard[0].0).unwrap();
+                (story.in_flight, story.held) = (false, true);
+                continue;
+            }
+            prop_assert_eq!(judged.verdicts.len(), aboard.len());
+            for (nth, ((id, number), verdict)) in aboard.into_iter().zip(judged.verdicts).enumerate() {
+                let story = self.stories.get_mut(&id).unwrap();
+                (story.in_flight, story.attempts) = (false, number);
+                judge(&self.options, number, Reply { answer: part(nth), ..reply }, verdict, now.wall)?;
+                match verdict {
+                    Verdict::RetryAt(due) => story.not_before = due,
+                    Verdict::Delivered | Verdict::Dead(_) => story.settled = true,
                 }
             }
             if !self.scheduler.gate().is_tripped() {
@@ -316,21 +338,31 @@ fn judge(
 }
 
 async fn play(script: Script) -> Result<(), TestCaseError> {
-    let arrivals = script.arrivals.clone();
+    let (arrivals, shocks) = (script.arrivals.clone(), script.shocks.clone());
     let (rate, burst) = (script.rate, script.burst);
     let mut world = World::new(script);
     let mut arrivals = arrivals.into_iter().peekable();
-    let wait = |next: Option<&(u64, Turn)>| next.map_or(0, |(wait, _)| *wait);
+    let mut shocks = shocks.into_iter().peekable();
+    let wait = |next: Option<&Arrival>| next.map_or(0, |arrival| arrival.after);
+    let shock_in = |next: Option<&(u64, Shock)>| next.map_or(u64::MAX, |(after, _)| *after);
     let mut until_next = wait(arrivals.peek());
+    let mut until_shock = shock_in(shocks.peek());
     // Long after the last scripted answer: 5 probes a second's worth of outage, and the longest schedule.
     for _ in 0..600_000u32 {
         while until_next == 0
-            && let Some((_, turn)) = arrivals.next()
+            && let Some(arrival) = arrivals.next()
         {
             until_next = wait(arrivals.peek());
-            world.arrive(turn).await;
+            world.arrive(arrival).await;
         }
         until_next = until_next.saturating_sub(1);
+        until_shock = until_shock.saturating_sub(1);
+        if until_shock == 0
+            && let Some((_, shock)) = shocks.next()
+        {
+            until_shock = shock_in(shocks.peek());
+            world.shock(shock);
+        }
         world.end_what_is_over()?;
         world.start_what_may()?;
         let over = arrivals.peek().is_none() && world.stories.values().all(|story| story.settled);

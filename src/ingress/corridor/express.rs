@@ -81,7 +81,7 @@ fn conclude(
 
 fn refusal_of(answer: Option<Answer>) -> Refusal {
     Refusal::upstream_error(match answer {
-        Some(Answer::Status(_)) => "The application did not accept the event.",
+        Some(Answer::Status(_) | Answer::Unsettled) => "The application did not accept the event.",
         Some(Answer::Connect) => "The application could not be reached.",
         Some(Answer::Timeout | Answer::Internal) | None => "The event could not be delivered now.",
     })

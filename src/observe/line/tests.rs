@@ -37,6 +37,7 @@ fn an_attempt() -> AttemptLine<'static> {
         took: Duration::from_secs(30),
         next: Some(Millis(1_768_473_005_123)),
         region: Some("eu-west"),
+        batch: Some("hlb_1"),
         reason: Some("no answer within 30s"),
     }
 }
@@ -71,7 +72,7 @@ fn an_attempt_as_json() {
         json!({
             "ts": "2026-01-15T10:30:00.123Z", "level": "info", "msg": "attempt",
             "id": EventId::new(Millis(7), 8).to_string(), "route": "github", "destination": "app",
-            "attempt": 2, "result": "retry", "status": "timeout", "region": "eu-west", "reason": "no answer within 30s",
+            "attempt": 2, "result": "retry", "status": "timeout", "region": "eu-west", "batch": "hlb_1", "reason": "no answer within 30s",
             "next": "2026-01-15T10:30:05.123Z", "took_us": 30_000_000,
         })
     );
@@ -80,6 +81,7 @@ fn an_attempt_as_json() {
         result: AttemptResult::Delivered,
         next: None,
         region: None,
+        batch: None,
         reason: None,
         ..an_attempt()
     };

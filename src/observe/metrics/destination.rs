@@ -17,8 +17,13 @@ const DELIVERY_BUCKETS: [f64; 20] = [
     43_200.0, 86_400.0, 259_200.0,
 ];
 
+/// Events in one request.
+const BATCH_BUCKETS: [f64; 13] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0];
+
 /// The values of the `status` label.
-const STATUSES: [&str; 8] = ["2xx", "3xx", "4xx", "5xx", "timeout", "connect", "internal", "other"];
+const STATUSES: [&str; 9] =
+    ["2xx", "3xx", "4xx", "5xx", "timeout", "connect", "internal", "unsettled", "other"];
 
 fn status_of(answer: Answer) -> usize {
     match answer {
@@ -29,7 +34,8 @@ fn status_of(answer: Answer) -> usize {
         Answer::Timeout => 4,
         Answer::Connect => 5,
         Answer::Internal => 6,
-        Answer::Status(_) => 7,
+        Answer::Unsettled => 7,
+        Answer::Status(_) => 8,
     }
 }
 
@@ -39,6 +45,7 @@ pub(super) struct Families {
     first_attempts: IntCounterVec,
     deliveries: HistogramVec,
     ages: HistogramVec,
+    batches: HistogramVec,
     alerts: IntCounterVec,
 }
 
@@ -71,6 +78,13 @@ impl Families {
                 "destination",
                 &DELIVERY_BUCKETS,
             )?,
+            batches: histograms(
+                r,
+                "hooklatch_batch_events",
+                "Events of one request, at destinations with `batch`.",
+                "destination",
+                &BATCH_BUCKETS,
+            )?,
             alerts: counters(
                 r,
                 "hooklatch_alerts_total",
@@ -94,6 +108,8 @@ struct Handles {
     delivery: Histogram,
     /// Absent until an event of a provider that tells its time arrives.
     age: OnceLock<Histogram>,
+    /// Absent until the first batch.
+    batch: OnceLock<Histogram>,
 }
 
 impl fmt::Debug for DestinationMetrics {
@@ -115,6 +131,7 @@ impl DestinationMetrics {
             first_failed: families.first_attempts.with_label_values(&[name, "failed"]),
             delivery: families.deliveries.with_label_values(&[name]),
             age: OnceLock::new(),
+            batch: OnceLock::new(),
             families: families.clone(),
         };
         Self(Arc::new(handles))
@@ -134,6 +151,14 @@ impl DestinationMetrics {
             let delivered = result == AttemptResult::Delivered;
             if delivered { &handles.first_delivered } else { &handles.first_failed }.inc();
         }
+    }
+
+    /// A request with so many events ended.
+    pub fn batch(&self, events: usize) {
+        let family = &self.0.families.batches;
+        let histogram = self.0.batch.get_or_init(|| family.with_label_values(&[&self.0.name]));
+        // Far below where the numbers of a double have gaps.
+        histogram.observe(events as f64);
     }
 
     /// Somebody should know of this.

@@ -180,6 +180,7 @@ enum NoAnswer {
     Timeout,
     Connect,
     Internal,
+    Unsettled,
 }
 
 fn attempts_text(attempts: &[Attempt]) -> String {
@@ -194,6 +195,7 @@ fn attempts_text(attempts: &[Attempt]) -> String {
                 Answer::Timeout => ToldAnswer::None(NoAnswer::Timeout),
                 Answer::Connect => ToldAnswer::None(NoAnswer::Connect),
                 Answer::Internal => ToldAnswer::None(NoAnswer::Internal),
+                Answer::Unsettled => ToldAnswer::None(NoAnswer::Unsettled),
             },
             region: attempt.region.map(|region| region.as_str().to_owned()),
         })
@@ -215,6 +217,7 @@ fn attempts(text: &str) -> Result<Vec<Attempt>, String> {
             ToldAnswer::None(NoAnswer::Timeout) => Answer::Timeout,
             ToldAnswer::None(NoAnswer::Connect) => Answer::Connect,
             ToldAnswer::None(NoAnswer::Internal) => Answer::Internal,
+            ToldAnswer::None(NoAnswer::Unsettled) => Answer::Unsettled,
         },
         region: told.region.as_deref().and_then(Region::new),
     });

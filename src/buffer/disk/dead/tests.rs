@@ -65,6 +65,7 @@ fn letter(n: u64, destination: &str) -> DeadLetter {
             attempt(2, Answer::Timeout),
             attempt(3, Answer::Connect),
             attempt(4, Answer::Internal),
+            attempt(5, Answer::Unsettled),
         ],
         excerpt: Bytes::from_static(b"\x00not \xff text"),
         died_at: at.plus(DAY),

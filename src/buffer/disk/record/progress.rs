@@ -199,6 +199,7 @@ fn code_of_answer(answer: Answer) -> u64 {
         Answer::Timeout => 0,
         Answer::Connect => 1,
         Answer::Internal => 2,
+        Answer::Unsettled => UNSETTLED,
         Answer::Status(status) => FIRST_STATUS + u64::from(status.wrapping_sub(200)),
     }
 }
@@ -208,6 +209,7 @@ fn answer_of(code: u64) -> Result<Answer, Malformed> {
         0 => Answer::Timeout,
         1 => Answer::Connect,
         2 => Answer::Internal,
+        UNSETTLED => Answer::Unsettled,
         code => {
             let from_200 = u16::try_from(code - FIRST_STATUS).map_err(|_| Malformed)?;
             Answer::Status(from_200.wrapping_add(200))
@@ -217,6 +219,8 @@ fn answer_of(code: u64) -> Result<Answer, Malformed> {
 
 /// Far above the last status.
 const REGION_FOLLOWS: u64 = 1 << 17;
+/// Above the last status, too: an end without one that came later.
+const UNSETTLED: u64 = REGION_FOLLOWS - 1;
 
 fn put_region(out: &mut Vec<u8>, region: &Region) {
     let name = region.as_str().as_bytes();

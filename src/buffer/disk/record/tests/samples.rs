@@ -135,6 +135,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Progress>> {
         Just(Answer::Timeout),
         Just(Answer::Connect),
         Just(Answer::Internal),
+        Just(Answer::Unsettled),
         any::<u16>().prop_map(Answer::Status),
     ];
     let took = prop_oneof![0u64..60_000, any::<u64>()].prop_map(Duration::from_millis);

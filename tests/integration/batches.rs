@@ -125,7 +125,7 @@ fn a_207_settles_each_and_what_failed_is_tried_alone_also_over_a_kill() {
     let seen = app.wait_for(2).remove(1);
     assert_eq!(
         ids(&seen),
-        [&waiting[..], &[last.clone()]].concat(),
+        [&waiting[..], std::slice::from_ref(&last)].concat(),
         "what gathered before the kill is not lost"
     );
     assert!(events(&seen).iter().all(|event| event["attempt"] == 1));

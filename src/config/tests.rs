@@ -216,6 +216,16 @@ fn without_secrets_nothing_is_read_and_nothing_accepted() {
 }
 
 #[test]
+fn what_a_challenge_compares_or_hands_over_is_hidden_too() {
+    for (name, place) in [("meta", "query:hub.verify_token"), ("asana", "header:x-hook-secret")] {
+        let config = right(&format!("{}{APP}", GITHUB.replace("github", name)));
+        assert_eq!(corridor(&config).redaction.words(), [place]);
+        // Of an event whose route nobody knows any more.
+        assert_eq!(Catalog::shipped().get(name).unwrap().redaction().words(), [place]);
+    }
+}
+
+#[test]
 fn a_route_names_the_header_that_the_providers_customer_chose() {
     let with = |name: &str, more: &str| format!("{}{more}\n{APP}", GITHUB.replace("github", name));
     let config = right(&with("datadog", "signature = { header = \"X-Mine\", prefix = \"Bearer \" }"));

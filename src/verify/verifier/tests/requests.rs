@@ -76,6 +76,25 @@ fn a_truncated_or_empty_signature_is_refused() {
 }
 
 #[test]
+fn what_stands_before_a_signature_must_stand_there() {
+    for (spec, prefix) in [(plain(), "sha256="), (clear("token", Some("Token ")), "Token ")] {
+        let value = header(&signed(&spec, "secret", b"body"), "x-sig");
+        let bare = value.strip_prefix(prefix).unwrap();
+        let refused = |value: &str| {
+            let headers = Headers::from_pairs([("X-Sig", value)]);
+            assert!(check(&spec, &["secret"], &headers, b"body").is_err(), "{value}");
+        };
+        for at in 0..prefix.len() {
+            let mut other = prefix.as_bytes().to_vec();
+            other[at] ^= 1;
+            refused(&format!("{}{bare}", String::from_utf8(other).unwrap()));
+        }
+        refused(bare);
+        refused(&format!("{prefix}{value}"));
+    }
+}
+
+#[test]
 fn the_time_may_be_off_both_ways_up_to_the_tolerance() {
     let at = |now: Millis| {
         let headers = signed(&list(), "s", b"body");

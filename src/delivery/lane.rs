@@ -176,7 +176,12 @@ impl LaneTask {
             }
             match self.scheduler.next(settings, now) {
                 Next::Start(start) => self.start(&control.work, start),
-                other => return other,
+                other => {
+                    if self.scheduler.tell_first_dead() {
+                        self.alert_first_dead(&"none: it became older than max_age before its first attempt");
+                    }
+                    return other;
+                }
             }
         }
     }
@@ -357,13 +362,19 @@ impl LaneTask {
             );
         }
         if judged.first_dead {
-            self.tools.destination.alert(Alert::FirstDead);
-            tracing::warn!(
-                destination,
-                last = %killed_by(done, judged),
-                "the first event of this destination is a dead letter; hooklatch dead list --destination {destination}"
-            );
+            self.alert_first_dead(&killed_by(done, judged));
         }
+    }
+
+    /// `last` is how its last attempt ended.
+    fn alert_first_dead(&self, last: &dyn std::fmt::Display) {
+        let destination = &*self.name;
+        self.tools.destination.alert(Alert::FirstDead);
+        tracing::warn!(
+            destination,
+            %last,
+            "the first event of this destination is a dead letter; hooklatch dead list --destination {destination}"
+        );
     }
 }
 

@@ -32,6 +32,8 @@ use batches::{board, may_gather};
 /// Events that may be held because a probe with them failed. Were there only one, an event that breaks its destination
 /// would be every probe.
 const MAX_HELD: usize = 16;
+/// How long a dead letter may be on its way to the others.
+const SAME_TROUBLE: Duration = Duration::from_secs(60);
 /// Events that are found too old in one go, before others have their turn.
 const BURIED_AT_ONCE: usize = 64;
 
@@ -84,6 +86,10 @@ pub(super) struct Scheduler {
     alone: VecDeque<(usize, Delivery)>,
     /// Nothing more will come: no batch waits for it.
     closing: bool,
+    /// When the destination's first dead letter was told of last.
+    first_dead_at: Option<Instant>,
+    /// It died without an attempt, and nobody was told yet.
+    first_dead_untold: bool,
     /// What the lanes were told: that they recover.
     recovering: bool,
 }
@@ -102,6 +108,8 @@ impl Scheduler {
             gathering: None,
             alone: VecDeque::new(),
             closing: false,
+            first_dead_at: None,
+            first_dead_untold: false,
             recovering: false,
         }
     }
@@ -156,7 +164,7 @@ impl Scheduler {
                 return Next::Wait(self.next_moment(now));
             };
             if self.is_too_old(&delivery, options.max_age, now) {
-                self.bury(lane, delivery.event.id, DeadReason::TooOld);
+                self.bury(lane, delivery.event.id, DeadReason::TooOld, now);
                 continue;
             }
             if let Some(batch) = options.batch.filter(|_| !probe && may_gather(&delivery)) {
@@ -275,7 +283,7 @@ impl Scheduler {
             judged.paused |= attempt.answer == Answer::Status(410) && options.on_gone == OnGone::Pause;
             let verdict = self.verdict(options, seat.since, express, &attempt, done, now);
             if !express {
-                judged.first_dead |= self.settle(seat, verdict, attempt, done.excerpt(nth).clone());
+                judged.first_dead |= self.settle(seat, verdict, attempt, done.excerpt(nth).clone(), now);
             }
             judged.verdicts.push(verdict);
         }
@@ -315,24 +323,39 @@ impl Scheduler {
     }
 
     /// Tells the buffer; whether it was the first dead letter there.
-    fn settle(&self, seat: &Seat, verdict: Verdict, attempt: Attempt, excerpt: Bytes) -> bool {
+    fn settle(&mut self, seat: &Seat, verdict: Verdict, attempt: Attempt, excerpt: Bytes, now: Now) -> bool {
+        let first = matches!(verdict, Verdict::Dead(_)) && self.is_first_dead(seat.lane, now);
         let Some(lane) = self.lanes.get(seat.lane) else { return false };
         match verdict {
             Verdict::Delivered => lane.settle(seat.event, Settled::Delivered, attempt, excerpt),
             Verdict::RetryAt(due) => lane.defer(seat.event, attempt, due, excerpt),
-            Verdict::Dead(reason) => {
-                let first = lane.dead() == 0;
-                lane.settle(seat.event, Settled::Dead(reason), attempt, excerpt);
-                return first;
-            }
+            Verdict::Dead(reason) => lane.settle(seat.event, Settled::Dead(reason), attempt, excerpt),
         }
-        false
+        first
     }
 
-    fn bury(&self, lane: usize, id: EventId, reason: DeadReason) {
+    fn bury(&mut self, lane: usize, id: EventId, reason: DeadReason, now: Now) {
+        self.first_dead_untold |= self.is_first_dead(lane, now);
         if let Some(lane) = self.lanes.get(lane) {
             lane.bury(id, reason);
         }
+    }
+
+    /// Whether what dies now is the only dead letter of its lane. One that is on its way there does not count there yet, so
+    /// those that die together with it are not told apart from it by that.
+    fn is_first_dead(&mut self, lane: usize, now: Now) -> bool {
+        let none = self.lanes.get(lane).is_some_and(|lane| lane.dead() == 0);
+        let told = |at: Instant| now.at.saturating_duration_since(at) < SAME_TROUBLE;
+        if !none || self.first_dead_at.is_some_and(told) {
+            return false;
+        }
+        self.first_dead_at = Some(now.at);
+        true
+    }
+
+    /// Whether the destination's first dead letter is one that died without an attempt, which is told once.
+    pub(super) fn tell_first_dead(&mut self) -> bool {
+        std::mem::take(&mut self.first_dead_untold)
     }
 
     /// The event of a probe that failed stays in our hands, so that the next probe is another one.

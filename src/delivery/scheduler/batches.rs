@@ -56,7 +56,7 @@ impl Scheduler {
             let Some((lane, taken)) = found else { return };
             for delivery in taken {
                 if self.is_too_old(&delivery, options.max_age, now) {
-                    self.bury(lane, delivery.event.id, DeadReason::TooOld);
+                    self.bury(lane, delivery.event.id, DeadReason::TooOld, now);
                     buried += 1;
                 } else if may_gather(&delivery) {
                     self.add(lane, delivery);

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::double::{Act, Double, answer};
 use super::rig::{MS, NOW, Rig, SECONDS, ok};
-use crate::buffer::{DeadReason, Status};
+use crate::buffer::{DeadReason, EventFilter, Status};
 use crate::delivery::health::LaneState;
 use crate::delivery::settings::{DestinationOptions, OnGone};
 use crate::delivery::standing::{Pause, PausedBy};
@@ -243,6 +243,14 @@ async fn the_first_dead_letter_raises_an_alert_and_the_next_does_not() {
     }
     assert_eq!(rig.buffer.stats().dead_events, 5);
     assert!(alerts(&rig, "first_dead"));
+    // Once they were dealt with, the next one is news, but for what follows on the heels of the last news.
+    for waits in [1, 60] {
+        assert_eq!(rig.buffer.drop_dead(&EventFilter::default()), if waits == 1 { 5 } else { 1 });
+        sleep(SECONDS(waits)).await;
+        rig.keep("later").await;
+        sleep(SECONDS(1)).await;
+        assert_eq!(alerts(&rig, "first_dead"), waits == 1, "once more after a minute");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,6 +301,7 @@ async fn what_was_never_tried_in_time_is_not_tried_at_all() {
     let view = slow.view(late);
     assert_eq!((view.status, view.attempts.len()), (Status::Dead(DeadReason::TooOld), 0));
     assert_eq!(slow.app.count(), 1);
+    assert!(alerts(&slow, "first_dead"), "it is the first one all the same");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 mod commits;
 mod crashes;
+mod ids;
 mod rounds;
 mod tails;
 
@@ -13,6 +14,7 @@ use super::super::device::FakeDevice;
 use super::super::index::Row;
 use super::super::ports::{Committed, Live, Read, Rebuild, SharedNames, SpoolOptions};
 use super::super::progress::{Loc, Progress, What};
+use super::super::record;
 use super::super::source::Source;
 use super::*;
 use crate::clock::Millis;

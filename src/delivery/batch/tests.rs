@@ -98,6 +98,7 @@ fn bodies_stand_byte_for_byte_or_as_base64() {
     let odd = [
         &b"{\n}"[..],
         b"{\r\n}",
+        b"{\r}",
         b"{\"a\":\"\r\"}",
         b"",
         b"a=b&c=d",

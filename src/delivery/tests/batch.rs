@@ -298,6 +298,27 @@ async fn a_207_of_nothing_but_failures_is_one_of_the_destination() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_gathers_when_the_destination_goes_down_is_put_back() {
+    let app = Double::new(|nth, _| match nth {
+        0..3 => Act::Late(MS(600 * nth as u64 + 100), answer(503, "", "")),
+        _ => ok(),
+    });
+    let rig = rig(app, 10, |options| {
+        options.batch = options.batch.map(|batch| BatchOptions { max_wait: SECONDS(40), ..batch });
+        (options.breaker_failures, options.probe_after) = (3, SECONDS(60));
+        options.retry_delays = vec![SECONDS(600); 5];
+    });
+    keep(&rig, 33).await;
+    sleep(SECONDS(1)).await;
+    assert_eq!((rig.app.count(), rig.health.gathering()), (3, 3));
+    sleep(SECONDS(1)).await;
+    assert!(matches!(rig.health.state(), LaneState::Tripped { .. }), "{:?}", rig.health.state());
+    assert_eq!(rig.health.gathering(), 0, "the next probe is to be one of them");
+    sleep(SECONDS(60)).await;
+    assert_eq!(sizes(&rig), [10, 10, 10, 1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_429_in_a_207_slows_the_lane() {
     let app = Double::new(|nth, seen| match nth {
         0 => {

@@ -3,21 +3,28 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 const BYTES: usize = 32 << 20;
 const WRITTEN: usize = 4096;
 const TIMES: usize = 2000;
+/// With a rest before each: as many take long enough.
+const TIMES_AT_REST: usize = 400;
 
-pub fn run(folder: &Path) {
+/// One behind the other, or with `rest` before each: a processor that slept meanwhile takes longer to notice that the
+/// disk is done.
+pub fn run(folder: &Path, rest: Duration) {
+    let (name, times) =
+        if rest.is_zero() { ("fdatasync", TIMES) } else { ("fdatasync at rest", TIMES_AT_REST) };
     let path = folder.join("fdatasync");
     let file = OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
     file.write_all_at(&vec![0; BYTES], 0).unwrap();
     file.sync_all().unwrap();
-    let mut took_us: Vec<f64> = (0..TIMES)
+    let mut took_us: Vec<f64> = (0..times)
         .map(|time| {
+            std::thread::sleep(rest);
             let begun = Instant::now();
             file.write_all_at(&[time as u8; WRITTEN], (time * WRITTEN % BYTES) as u64).unwrap();
             file.sync_data().unwrap();
@@ -26,6 +33,6 @@ pub fn run(folder: &Path) {
         .collect();
     std::fs::remove_file(path).unwrap();
     took_us.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| took_us[(TIMES as f64 * share) as usize];
-    println!("{}", json!({ "name": "fdatasync", "fdatasync_us": { "p50": at(0.5), "p99": at(0.99) } }));
+    let at = |share: f64| took_us[(times as f64 * share) as usize];
+    println!("{}", json!({ "name": name, "fdatasync_us": { "p50": at(0.5), "p99": at(0.99) } }));
 }

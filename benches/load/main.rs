@@ -61,7 +61,12 @@ enum Command {
     /// Sends signed events one at a time and tells how long each took to the app
     Latency(latency::Args),
     /// How long the disk of FOLDER takes for an fdatasync into blocks that were written before
-    Fdatasync { folder: PathBuf },
+    Fdatasync {
+        folder: PathBuf,
+        /// Rest so many milliseconds before each
+        #[arg(long, default_value_t = 0)]
+        rest: u64,
+    },
     /// Makes a table of a file of such lines
     Report { file: PathBuf },
     /// Half of the median rate that such a file holds of NAME
@@ -82,7 +87,9 @@ fn main() {
         }
         Command::Generate(args) => generate::run(&args),
         Command::Latency(args) => latency::run(&args),
-        Command::Fdatasync { folder } => fdatasync::run(&folder),
+        Command::Fdatasync { folder, rest } => {
+            fdatasync::run(&folder, std::time::Duration::from_millis(rest));
+        }
         Command::Report { file } => report::print(&file),
         Command::Half { file, name } => report::half(&file, &name),
     }

@@ -16,7 +16,7 @@ pub fn print(file: &Path) {
     let mut throughput = Lines::new();
     let (mut latency, mut idle) = (Lines::new(), Lines::new());
     let mut order: Vec<String> = Vec::new();
-    let mut probes: Vec<f64> = Vec::new();
+    let (mut probes, mut at_rest) = (Vec::new(), Vec::new());
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         let name = line["name"].as_str().unwrap().to_owned();
@@ -25,7 +25,11 @@ pub fn print(file: &Path) {
             continue;
         }
         if let Some(p50) = line.pointer("/fdatasync_us/p50").and_then(Value::as_f64) {
-            probes.push(p50);
+            if name == "fdatasync" {
+                probes.push(p50)
+            } else {
+                at_rest.push(p50)
+            }
             continue;
         }
         if line["mode"] == "idle" {
@@ -39,13 +43,20 @@ pub fn print(file: &Path) {
         group.entry(name).or_default().push(line);
     }
     print_throughput(&order, &throughput);
-    probes.sort_unstable_by(f64::total_cmp);
-    let probe = probes.get(probes.len() / 2).copied();
+    let middle = |mut probes: Vec<f64>| {
+        probes.sort_unstable_by(f64::total_cmp);
+        probes.get(probes.len() / 2).copied()
+    };
+    let (probe, at_rest) = (middle(probes), middle(at_rest));
     if let Some(probe) = probe {
-        println!("fdatasync of 4 KiB into blocks that were written before: {probe:.0} µs (median)\n");
+        let at_rest =
+            at_rest.map_or_else(String::new, |rest| format!(", {rest:.0} µs with 5 ms before each"));
+        println!(
+            "fdatasync of 4 KiB into blocks that were written before: {probe:.0} µs (median){at_rest}\n"
+        );
     }
     print_storage(&order, &throughput);
-    print_idle(&idle, probe);
+    print_idle(&idle, at_rest);
     print_latency(&order, &latency, probe);
 }
 
@@ -69,7 +80,8 @@ fn print_storage(order: &[String], lines: &Lines) {
     }
 }
 
-/// From the sender's write to the app: asked are 300 µs, and one fdatasync more where it is waited for.
+/// From the sender's write to the app: asked are 300 µs, and one fdatasync of a machine at rest more where it is waited
+/// for.
 fn print_idle(lines: &Lines, probe: Option<f64>) {
     const ASKED: f64 = 300.0;
     for (name, group) in lines {

@@ -85,7 +85,9 @@ fn fail_all(rooms: &Rooms, lane: &Lane) -> u64 {
     let due = rooms.clock.now().plus(Duration::from_secs(3600));
     loop {
         let taken = lane.take(256);
-        if taken.is_empty() && rooms.runtime.block_on(tokio::time::timeout(QUIET, lane.changed())).is_err() {
+        // The timer is made inside: it needs the runtime.
+        let changed = async { tokio::time::timeout(QUIET, lane.changed()).await };
+        if taken.is_empty() && rooms.runtime.block_on(changed).is_err() {
             return failed;
         }
         for delivery in taken {

@@ -1,6 +1,7 @@
 mod commits;
 mod crashes;
 mod ids;
+mod lookups;
 mod rounds;
 mod tails;
 

@@ -1,4 +1,4 @@
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 
 use super::super::super::device::Op;
 use super::super::super::ports::CommitError;
@@ -120,6 +120,31 @@ fn a_failed_sync_gives_the_events_up_and_keeps_the_notes() {
 }
 
 #[test]
+fn what_a_given_up_segment_shows_unsynced_is_not_relied_on() {
+    let rig = Rig::new();
+    rig.keep(1, 100);
+    // Its sender has a 2xx (`ack = "memory"`), and no sync will write it here any more.
+    let unsynced = rig.append(2, 100);
+    rig.spool.commit(rig.spool.take(), false).unwrap();
+    rig.append(3, 100);
+    rig.disk.fail_next(Op::Sync, 0, ErrorKind::Other);
+    rig.spool.commit(rig.spool.take(), true).unwrap_err();
+    for n in 4..7 {
+        rig.keep(n, 100);
+    }
+    rig.spool.seal_all();
+    let rows =
+        |rig: &Rig| rig.spool.rows_before(u64::MAX, 10).iter().filter(|row| row.seq == unsynced).count();
+    assert_eq!(rows(&rig), 1);
+    assert_eq!(rig.spool.all()[0].rows().unwrap().len(), 1);
+    let rig = rig.crashed(|_| 0);
+    rig.reads(unsynced, 2, 100);
+    assert_eq!((rows(&rig), rig.told.seqs().iter().filter(|seq| **seq == unsynced).count()), (1, 1));
+    assert_eq!(rig.spool.stats().corrupt_records, 0);
+    assert_eq!(rig.spool.all()[0].rows().unwrap().len(), 1);
+}
+
+#[test]
 fn a_failed_write_is_not_tried_again_on_its_segment() {
     let rig = Rig::new();
     rig.keep(1, 100);
@@ -185,6 +210,54 @@ fn a_full_disk_is_told_until_it_has_room_whatever_else_is_committed() {
     rig.disk.set_capacity(None);
     assert!((0..51).map(|_| maintain()).sum::<u32>() > 0, "it was not asked again");
     assert_eq!((rig.spool.room(), rig.spool.stats().last_error), (Room::Yes, None));
+}
+
+/// What the log is told, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_hears_once_in_ten_seconds_of_what_fails_again_and_again() {
+    let log = Log::default();
+    let stream = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || stream.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let rig = Rig::new();
+    let seq = rig.keep(1, 10);
+    let fail = |times: u64, kind| {
+        for _ in 0..times {
+            // A part of what is read together is tried alone once more.
+            rig.disk.fail_next(Op::Read, 0, kind);
+            rig.disk.fail_next(Op::Read, 1, kind);
+            assert!(matches!(rig.spool.read(seq), Read::Failed));
+        }
+    };
+    let told = || {
+        let text = String::from_utf8(log.0.lock().clone()).unwrap();
+        text.matches("reading the spool failed").count()
+    };
+    fail(4, ErrorKind::Other);
+    assert_eq!((told(), rig.spool.stats().storage_failures), (1, 4));
+    tokio::time::advance(Duration::from_secs(9)).await;
+    fail(1, ErrorKind::Other);
+    assert_eq!(told(), 1);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    fail(2, ErrorKind::Other);
+    assert_eq!((told(), rig.spool.stats().storage_failures), (2, 7));
+    // Another kind is news.
+    fail(1, ErrorKind::PermissionDenied);
+    assert_eq!(told(), 3);
 }
 
 #[test]

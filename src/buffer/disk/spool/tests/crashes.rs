@@ -391,3 +391,27 @@ fn a_disk_that_fails_at_every_turn_loses_nothing_that_was_acked() {
         }
     }
 }
+
+#[test]
+fn events_of_a_torn_commit_that_lost_the_names_of_their_destinations_are_not_told() {
+    let rig = Rig::new();
+    let first = rig.keep(1, 100);
+    let segment = Arc::clone(&rig.spool.all()[0]);
+    let names_from = segment.summary().end as usize;
+    let other = {
+        let mut names = rig.names.write();
+        let lanes = Box::new([names.lane("c")]);
+        names.source(Source { route: Arc::from("other"), provider: None, lanes })
+    };
+    let (lost, _) = rig.spool.append(&event(2, 100), other, Some(key(2)), false);
+    rig.spool.commit(rig.spool.take(), false).unwrap();
+    let (event_from, _) = rig.spool.place_in(&segment, lost).unwrap().unwrap();
+    let name = log_name(segment.number());
+    let mut log = rig.disk.contents(&name).unwrap();
+    // The disk wrote what came later, and not what came first.
+    log[names_from..event_from as usize].fill(0);
+    rig.disk.set_contents(&name, &log);
+    let rig = rig.killed();
+    assert_eq!(rig.told.seqs(), [first]);
+    assert_eq!(rig.spool.stats().corrupt_records, 0);
+}

@@ -1,5 +1,7 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 
+use super::super::super::device::Op;
 use super::super::super::ports::Maintained;
 use super::*;
 
@@ -55,6 +57,53 @@ fn settled_segments_go_after_their_time_and_their_ids_later() {
     let days = Millis(NOW.0 + 10 * 86_400_000);
     rig.maintain(&waiting, days);
     assert!(rig.disk.contents("0000000001.ids").is_none());
+}
+
+/// An event is put on its way again after it was asked for the first time whether any waits.
+struct PutBack<'a>(&'a Waiting, Cell<bool>);
+
+impl Live for PutBack<'_> {
+    fn pending(&self, from: u64, to: u64) -> Vec<u64> {
+        self.0.pending(from, to)
+    }
+    fn pending_count(&self, from: u64, to: u64) -> u64 {
+        if self.1.replace(true) { self.0.pending_count(from, to) } else { 0 }
+    }
+    fn is_pending(&self, seq: u64, lane: u32) -> bool {
+        self.0.is_pending(seq, lane)
+    }
+    fn waiting_in(&self, segment: u32) -> Vec<(u64, u32, u32)> {
+        self.0.waiting_in(segment)
+    }
+}
+
+#[test]
+fn a_segment_stays_with_an_event_that_was_put_on_its_way_again_just_before() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 1);
+    roll(&rig, &mut waiting, &mut n);
+    roll(&rig, &mut waiting, &mut n);
+    rig.spool.seal_all();
+    waiting.pending.insert((1, rig.lane("b")));
+    assert_eq!(rig.maintain(&PutBack(&waiting, Cell::new(false)), LATER).dropped, 0);
+    rig.reads(1, 1, 900);
+}
+
+#[test]
+fn what_was_freed_is_no_spare_before_its_new_name_stands() {
+    let rig = Rig::new();
+    let (mut waiting, mut n) = (Waiting::default(), 1);
+    roll(&rig, &mut waiting, &mut n);
+    roll(&rig, &mut waiting, &mut n);
+    rig.spool.seal_all();
+    rig.maintain(&waiting, NOW);
+    let before = rig.spool.stats().spares;
+    rig.disk.fail_next(Op::SyncFolder, 0, ErrorKind::Other);
+    assert_eq!(rig.maintain(&waiting, LATER).dropped, 1);
+    assert_eq!(rig.spool.stats().spares, before);
+    assert_eq!(rig.spool.stats().storage_failures, 1);
+    rig.maintain(&waiting, LATER);
+    assert_eq!(rig.spool.stats().spares, before + 1);
 }
 
 #[test]

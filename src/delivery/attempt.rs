@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -11,17 +10,17 @@ use http::{HeaderMap, Request};
 use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
 
-use super::batch::{self, Batch, Said};
+use super::batch::{self, Batch};
 use super::client::{BodyEnd, HttpClient, NoAnswer, ReplyBody};
 use super::departures::Departure;
-use super::flights::Cargo;
+use super::flights::{Cargo, Done, Ended};
 use super::request::{RequestTemplate, Unsendable};
 use super::resign::RouteSigners;
 use super::retry::parse_retry_after;
 use super::settings::{DestinationSettings, Place};
 use crate::buffer::Delivery;
-use crate::clock::{Clock, Millis};
-use crate::event::{Answer, AppReply, Region};
+use crate::clock::Clock;
+use crate::event::{Answer, AppReply};
 use crate::headers::{HOP_BY_HOP, Headers, HeadersBuilder};
 use crate::net::{Change, Failover};
 
@@ -48,10 +47,13 @@ pub(super) struct Work {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) cargo: Cargo,
-    /// When it began.
-    pub(super) at: Millis,
-    pub(super) took: Duration,
-    pub(super) ended: Ended,
+    pub(super) done: Done,
+    /// The whole answer, where a sender waits for it.
+    pub(super) reply: Option<AppReply>,
+    /// Whether the answer was longer than what is read of one.
+    pub(super) cut: bool,
+    /// What went wrong, in a sentence.
+    pub(super) reason: Option<String>,
 }
 
 /// One place of a destination, and the way there.
@@ -61,41 +63,18 @@ pub(super) struct Target {
     pub(super) client: HttpClient,
 }
 
-/// How an attempt ended.
+/// How an exchange ended, and what of it is not the lane's to judge: see [`Finished`].
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) answer: Answer,
-    /// Where it went, of a destination with `regions`.
-    pub(super) region: Option<Region>,
-    /// No further attempt would end otherwise.
-    pub(super) hopeless: bool,
-    /// How long the destination asks to wait.
-    pub(super) retry_after: Option<Duration>,
-    /// The start of the answer's body.
-    pub(super) excerpt: Bytes,
-    /// What a 207 says of each event of a batch.
-    pub(super) each: Vec<Said>,
-    /// The whole answer, where a sender waits for it.
-    pub(super) reply: Option<AppReply>,
-    /// Whether the answer was longer than what is read of one.
-    pub(super) cut: bool,
-    /// What went wrong, in a sentence.
-    pub(super) reason: Option<String>,
+struct Exchanged {
+    ended: Ended,
+    reply: Option<AppReply>,
+    cut: bool,
+    reason: Option<String>,
 }
 
-impl Ended {
+impl Exchanged {
     fn without_answer(answer: Answer, reason: impl Into<String>) -> Self {
-        Self {
-            answer,
-            region: None,
-            hopeless: false,
-            retry_after: None,
-            excerpt: Bytes::new(),
-            each: Vec::new(),
-            reply: None,
-            cut: false,
-            reason: Some(reason.into()),
-        }
+        Self { ended: Ended::with(answer), reply: None, cut: false, reason: Some(reason.into()) }
     }
 }
 
@@ -104,14 +83,15 @@ pub(super) async fn attempt(work: Arc<Work>, cargo: Cargo, departure: Departure,
     let at = clock.now();
     let began = Instant::now();
     let guarded = AssertUnwindSafe(exchange(&work, &cargo, &departure, &clock));
-    let ended = guarded.catch_unwind().await.unwrap_or_else(|_panic| {
-        Ended::without_answer(Answer::Internal, "hooklatch itself failed in this attempt (a panic)")
+    let exchanged = guarded.catch_unwind().await.unwrap_or_else(|_panic| {
+        Exchanged::without_answer(Answer::Internal, "hooklatch itself failed in this attempt (a panic)")
     });
-    Finished { cargo, at, took: began.elapsed(), ended }
+    let Exchanged { ended, reply, cut, reason } = exchanged;
+    Finished { cargo, done: Done { at, took: began.elapsed(), ended }, reply, cut, reason }
 }
 
 /// One exchange about what is aboard.
-async fn exchange(work: &Work, cargo: &Cargo, departure: &Departure, clock: &Clock) -> Ended {
+async fn exchange(work: &Work, cargo: &Cargo, departure: &Departure, clock: &Clock) -> Exchanged {
     match cargo {
         Cargo::One(delivery) => about_one(work, delivery, departure, clock).await,
         Cargo::Batch(batch) => {
@@ -121,11 +101,11 @@ async fn exchange(work: &Work, cargo: &Cargo, departure: &Departure, clock: &Clo
     }
 }
 
-async fn about_one(work: &Work, delivery: &Delivery, departure: &Departure, clock: &Clock) -> Ended {
+async fn about_one(work: &Work, delivery: &Delivery, departure: &Departure, clock: &Clock) -> Exchanged {
     let event = &delivery.event;
     let signature = match work.settings.sign_as_provider.then(|| work.signers.sign(event, clock.now())) {
         // Its route may come back: no reason to give it up.
-        Some(Err(reason)) => return Ended::without_answer(Answer::Internal, reason),
+        Some(Err(reason)) => return Exchanged::without_answer(Answer::Internal, reason),
         signature => signature.and_then(Result::ok),
     };
     let build =
@@ -142,27 +122,27 @@ async fn carry(
     reads: Reads<'_>,
     departure: &Departure,
     clock: &Clock,
-) -> Ended {
+) -> Exchanged {
     let deadline = Instant::now() + work.settings.timeout;
     let mut tried = Vec::new();
     let mut unreached = None;
     while let Some((position, target, template)) = work.target(&tried) {
         let sent = send(&target.client, &|| build(template), reads, departure, clock, deadline).await;
-        let (ended, reached) = match sent {
-            Ok(ended) => (ended, true),
+        let (mut exchanged, reached) = match sent {
+            Ok(exchanged) => (exchanged, true),
             Err(NoAnswer { reason, connected }) => {
-                (Ended::without_answer(Answer::Connect, reason), connected)
+                (Exchanged::without_answer(Answer::Connect, reason), connected)
             }
         };
-        let ended = Ended { region: target.place.region, ..ended };
-        work.note(position, target, ended.answer);
+        exchanged.ended.region = target.place.region;
+        work.note(position, target, exchanged.ended.answer);
         if reached || Instant::now() >= deadline {
-            return ended;
+            return exchanged;
         }
         tried.push(position);
-        unreached = Some(ended);
+        unreached = Some(exchanged);
     }
-    unreached.unwrap_or_else(|| Ended::without_answer(Answer::Internal, "the destination is nowhere"))
+    unreached.unwrap_or_else(|| Exchanged::without_answer(Answer::Internal, "the destination is nowhere"))
 }
 
 impl Work {
@@ -249,15 +229,16 @@ async fn send(
     departure: &Departure,
     clock: &Clock,
     deadline: Instant,
-) -> Result<Ended, NoAnswer> {
+) -> Result<Exchanged, NoAnswer> {
     let request = match build() {
         Ok(request) => request,
         Err(Unsendable(reason)) => {
-            return Ok(Ended { hopeless: true, ..Ended::without_answer(Answer::Internal, reason) });
+            let ended = Ended { hopeless: true, ..Ended::with(Answer::Internal) };
+            return Ok(Exchanged { ended, ..Exchanged::without_answer(Answer::Internal, reason) });
         }
     };
     let Ok(reply) = timeout_at(deadline, client.depart(request, || build().ok(), departure)).await else {
-        return Ok(Ended::without_answer(Answer::Timeout, "no answer within the destination's timeout"));
+        return Ok(Exchanged::without_answer(Answer::Timeout, "no answer within the destination's timeout"));
     };
     let reply = reply?;
     let status = reply.status.as_u16();
@@ -269,55 +250,48 @@ async fn send(
     let headers = matches!(reads, Reads::Reply).then(|| end_to_end(&reply.headers));
     let (keep, most) = reads.bounds(status);
     let body = reply.body(keep, most, deadline).await;
-    let ended = Ended {
-        answer: Answer::Status(status),
-        region: None,
-        hopeless: false,
-        retry_after,
-        excerpt: body.bytes.slice(..body.bytes.len().min(EXCERPT_BYTES)),
-        each: Vec::new(),
-        reply: None,
-        cut: body.end == BodyEnd::TooLong,
-        reason: None,
-    };
+    let excerpt = body.bytes.slice(..body.bytes.len().min(EXCERPT_BYTES));
+    let ended = Ended { retry_after, excerpt, ..Ended::with(Answer::Status(status)) };
+    let exchanged = Exchanged { ended, reply: None, cut: body.end == BodyEnd::TooLong, reason: None };
     Ok(match (reads, headers) {
-        (Reads::Results(batch), _) if status == MULTI_STATUS => settled(ended, batch, &body),
-        (_, Some(headers)) => whole(ended, status, headers, &body),
+        (Reads::Results(batch), _) if status == MULTI_STATUS => settled(exchanged, batch, &body),
+        (_, Some(headers)) => whole(exchanged, status, headers, &body),
         // For a delivery the status is the answer, however its body ends.
-        (_, None) => ended,
+        (_, None) => exchanged,
     })
 }
 
 /// A sender that waits for the answer itself must not get half of one.
-fn whole(ended: Ended, status: u16, headers: Headers, body: &ReplyBody) -> Ended {
+fn whole(exchanged: Exchanged, status: u16, headers: Headers, body: &ReplyBody) -> Exchanged {
     match body.end {
         BodyEnd::Complete | BodyEnd::TooLong => {
-            Ended { reply: Some(AppReply { status, headers, body: body.bytes.clone() }), ..ended }
+            Exchanged { reply: Some(AppReply { status, headers, body: body.bytes.clone() }), ..exchanged }
         }
-        BodyEnd::Broken => broken_off(ended, Answer::Connect),
-        BodyEnd::TimedOut => broken_off(ended, Answer::Timeout),
+        BodyEnd::Broken => broken_off(exchanged, Answer::Connect),
+        BodyEnd::TimedOut => broken_off(exchanged, Answer::Timeout),
     }
 }
 
 /// A 207 is read to its end: half of one may end before what it says of the last events.
-fn settled(ended: Ended, batch: &Batch, body: &ReplyBody) -> Ended {
+fn settled(exchanged: Exchanged, batch: &Batch, body: &ReplyBody) -> Exchanged {
     let (each, reason) = match body.end {
         BodyEnd::Complete => batch.settled_by(&body.bytes),
         BodyEnd::TooLong => (batch.unsettled(&body.bytes), Some(batch::TOO_LONG.to_owned())),
-        BodyEnd::Broken => return broken_off(ended, Answer::Connect),
-        BodyEnd::TimedOut => return broken_off(ended, Answer::Timeout),
+        BodyEnd::Broken => return broken_off(exchanged, Answer::Connect),
+        BodyEnd::TimedOut => return broken_off(exchanged, Answer::Timeout),
     };
     // The body may be long, and an excerpt is kept for days.
-    let excerpt = Bytes::copy_from_slice(&ended.excerpt);
-    Ended { excerpt, each, reason, ..ended }
+    let excerpt = Bytes::copy_from_slice(&exchanged.ended.excerpt);
+    Exchanged { ended: Ended { excerpt, each, ..exchanged.ended }, reason, ..exchanged }
 }
 
-fn broken_off(ended: Ended, answer: Answer) -> Ended {
+fn broken_off(exchanged: Exchanged, answer: Answer) -> Exchanged {
     let reason = match answer {
         Answer::Timeout => "the answer did not end in time",
         _ => "the answer broke off",
     };
-    Ended { answer, reason: Some(reason.to_owned()), ..ended }
+    let ended = Ended { answer, ..exchanged.ended };
+    Exchanged { ended, reason: Some(reason.to_owned()), ..exchanged }
 }
 
 /// The headers of an answer that are meant for the sender, without those that frame it.

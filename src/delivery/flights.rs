@@ -33,10 +33,7 @@ impl Cargo {
 
 /// How a request ended.
 #[derive(Debug)]
-pub(super) struct Done {
-    /// When it began.
-    pub(super) at: Millis,
-    pub(super) took: Duration,
+pub(super) struct Ended {
     pub(super) answer: Answer,
     /// Where it went, of a destination with `regions`.
     pub(super) region: Option<Region>,
@@ -50,31 +47,44 @@ pub(super) struct Done {
     pub(super) each: Vec<Said>,
 }
 
-impl Done {
+impl Ended {
     /// One that was answered so, and with nothing more.
-    pub(super) fn answered(answer: Answer, at: Millis, took: Duration) -> Self {
+    pub(super) fn with(answer: Answer) -> Self {
         let (excerpt, each) = (Bytes::new(), Vec::new());
-        Self { at, took, answer, region: None, hopeless: false, retry_after: None, excerpt, each }
+        Self { answer, region: None, hopeless: false, retry_after: None, excerpt, each }
     }
+}
 
+/// A request that is over.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// When it began.
+    pub(super) at: Millis,
+    pub(super) took: Duration,
+    pub(super) ended: Ended,
+}
+
+impl Done {
     /// The attempt at the `nth` event, which is its `number`th.
     pub(super) fn attempt(&self, nth: usize, number: u16) -> Attempt {
-        let answer = self.each.get(nth).map_or(self.answer, |said| said.answer);
-        Attempt { number, at: self.at, took: self.took, answer, region: self.region }
+        let Self { at, took, ended: Ended { answer, region, each, .. } } = self;
+        let answer = each.get(nth).map_or(*answer, |said| said.answer);
+        Attempt { number, at: *at, took: *took, answer, region: *region }
     }
 
     pub(super) fn excerpt(&self, nth: usize) -> &Bytes {
-        self.each.get(nth).map_or(&self.excerpt, |said| &said.excerpt)
+        self.ended.each.get(nth).map_or(&self.ended.excerpt, |said| &said.excerpt)
     }
 
     /// What the answer says of the destination: where it is trouble for each event, it is trouble. With it, whether some event
     /// came at a bad time though others did not.
     pub(super) fn of_destination(&self) -> (Answer, bool) {
         let too_many = |said: &Said| said.answer == Answer::Status(429);
-        let Some(first) = self.each.first() else { return (self.answer, false) };
-        let any = self.each.iter().any(too_many);
-        if self.each.iter().any(|said| Sign::of(said.answer) != Sign::Trouble) {
-            return (self.answer, any);
+        let Ended { answer, each, .. } = &self.ended;
+        let Some(first) = each.first() else { return (*answer, false) };
+        let any = each.iter().any(too_many);
+        if each.iter().any(|said| Sign::of(said.answer) != Sign::Trouble) {
+            return (*answer, any);
         }
         (if any { Answer::Status(429) } else { first.answer }, false)
     }

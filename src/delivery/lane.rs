@@ -238,29 +238,19 @@ impl LaneTask {
     }
 
     fn finish(&mut self, flight: Flight, finished: Finished) {
-        let Finished { cargo, at, took, ended } = finished;
-        if ended.cut {
+        let Finished { cargo, done, reply, cut, reason } = finished;
+        if cut {
             self.tools.metrics.limit_hit("answer_bytes");
         }
-        let done = Done {
-            at,
-            took,
-            answer: ended.answer,
-            region: ended.region,
-            hopeless: ended.hopeless,
-            retry_after: ended.retry_after,
-            excerpt: ended.excerpt,
-            each: ended.each,
-        };
         let now = self.now();
         let work = Arc::clone(&self.control.borrow().work);
         let judged = self.scheduler.ended(&work.settings, flight, &done, now);
         self.tools.health.set_in_flight(self.scheduler.in_flight());
-        self.report(&cargo, &done, ended.reason.as_deref(), &judged, now);
+        self.report(&cargo, &done, reason.as_deref(), &judged, now);
         self.alert(&work, &done, &judged);
         if let Cargo::One(Delivery { express: Some(waiting), .. }) = cargo {
             // An error means that the sender hung up meanwhile; it will come again.
-            let _ = waiting.send(outcome(done.answer, ended.reply));
+            let _ = waiting.send(outcome(done.ended.answer, reply));
         }
     }
 
@@ -285,7 +275,7 @@ impl LaneTask {
         }
         for (nth, delivery) in deliveries.iter().enumerate() {
             let attempt = done.attempt(nth, delivery.attempt);
-            let told = done.each.is_empty() || attempt.answer == Answer::Unsettled;
+            let told = done.ended.each.is_empty() || attempt.answer == Answer::Unsettled;
             let reason = reason.filter(|_| told);
             self.report_one(delivery, &attempt, batch, reason, judged.verdicts.get(nth).copied(), now);
         }
@@ -340,7 +330,7 @@ impl LaneTask {
                 tracing::warn!(
                     destination,
                     failures = settings.breaker_failures,
-                    last = %done.answer,
+                    last = %done.ended.answer,
                     probe_after = ?settings.probe_after,
                     "the destination is down: its events wait and lose no attempt; a probe finds out when it is back"
                 );
@@ -381,7 +371,7 @@ impl LaneTask {
 /// The answer that ended the first event that died.
 fn killed_by(done: &Done, judged: &Judged) -> Answer {
     let nth = judged.verdicts.iter().position(|verdict| matches!(verdict, Verdict::Dead(_)));
-    nth.map_or(done.answer, |nth| done.attempt(nth, 0).answer)
+    nth.map_or(done.ended.answer, |nth| done.attempt(nth, 0).answer)
 }
 
 /// The sender learns at once that no attempt is made.

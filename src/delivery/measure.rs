@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::flights::Done;
+use super::flights::{Done, Ended};
 use super::retry::Dice;
 use super::scheduler::{Next, Now, Scheduler, Start};
 use super::settings::{DestinationOptions, Endpoint};
@@ -60,7 +60,8 @@ impl Schedulers {
                     break;
                 }
                 for flight in in_flight.drain(..) {
-                    let done = Done::answered(Answer::Status(200), now.wall, Duration::from_millis(1));
+                    let (took, ended) = (Duration::from_millis(1), Ended::with(Answer::Status(200)));
+                    let done = Done { at: now.wall, took, ended };
                     scheduler.ended(&self.options, flight, &done, now);
                     count += 1;
                 }

@@ -262,15 +262,15 @@ impl Scheduler {
         let Some(first) = seats.first() else { return Judged::nothing() };
         let ((answer, slow), limits) = (done.of_destination(), limits(options));
         if probe && Sign::of(answer) != Sign::Life {
-            self.gate.probe_failed(&limits, answer, done.retry_after, now.at);
-            if !done.hopeless && !express {
+            self.gate.probe_failed(&limits, answer, done.ended.retry_after, now.at);
+            if !done.ended.hopeless && !express {
                 seats.iter().for_each(|seat| self.hold(seat));
                 return Judged::nothing();
             }
         }
-        let change = self.gate.ended(&limits, first.event, answer, done.retry_after, now.at);
+        let change = self.gate.ended(&limits, first.event, answer, done.ended.retry_after, now.at);
         if slow {
-            self.gate.slow_down(&limits, done.retry_after, now.at);
+            self.gate.slow_down(&limits, done.ended.retry_after, now.at);
         }
         match change {
             Change::Tripped => self.disband(),
@@ -303,7 +303,7 @@ impl Scheduler {
         now: Now,
     ) -> Verdict {
         let Attempt { number, answer, .. } = *attempt;
-        if done.hopeless {
+        if done.ended.hopeless {
             return Verdict::Dead(DeadReason::Internal);
         }
         if express {
@@ -318,7 +318,7 @@ impl Scheduler {
             max_age: options.max_age,
         };
         let age = self.standing.age(since, now.wall);
-        let tried = Tried { attempt: number, answer, retry_after: done.retry_after, age };
+        let tried = Tried { attempt: number, answer, retry_after: done.ended.retry_after, age };
         schedule.verdict(tried, now.wall, &mut self.dice)
     }
 

@@ -10,7 +10,7 @@ use super::request::event;
 use super::rig::{NOW, buffer};
 use crate::buffer::{Buffer, Lane};
 use crate::clock::Clock;
-use crate::delivery::flights::{Done, Flight};
+use crate::delivery::flights::{Done, Ended, Flight};
 use crate::delivery::retry::Dice;
 use crate::delivery::scheduler::{Next, Now, Scheduler, Start};
 use crate::delivery::settings::{DestinationOptions, Endpoint};
@@ -73,7 +73,8 @@ impl Herd {
 
     fn end(&mut self, flying: &mut Vec<Flight>, status: u16) {
         for flight in flying.drain(..) {
-            let done = Done::answered(Answer::Status(status), self.clock.now(), Duration::from_millis(1));
+            let (took, ended) = (Duration::from_millis(1), Ended::with(Answer::Status(status)));
+            let done = Done { at: self.clock.now(), took, ended };
             self.scheduler.ended(&self.options, flight, &done, self.now());
         }
     }

@@ -79,7 +79,7 @@ impl House {
 
     /// How an attempt ended, and where.
     async fn ended(&self) -> (Answer, &'static str) {
-        let ended = self.deliver().await.ended;
+        let ended = self.deliver().await.done.ended;
         let region = if ended.region == Region::new("near") { "near" } else { "far" };
         assert!(ended.region == Region::new(region), "{ended:?}");
         (ended.answer, region)

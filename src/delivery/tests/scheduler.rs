@@ -23,7 +23,7 @@ use crate::clock::{Clock, Millis};
 use crate::delivery::BatchOptions;
 use crate::delivery::batch::{Batch, Said};
 use crate::delivery::breaker::Sign;
-use crate::delivery::flights::{Cargo, Done, Flight};
+use crate::delivery::flights::{Cargo, Done, Ended, Flight};
 use crate::delivery::retry::{Dice, Verdict};
 use crate::delivery::scheduler::{Next, Now, Scheduler, Start};
 use crate::delivery::settings::{DestinationOptions, Endpoint};
@@ -277,11 +277,12 @@ impl World {
             let part = |nth| if in_parts { reply.part(nth) } else { reply.answer };
             let said = |nth| Said { answer: reply.part(nth), excerpt: Bytes::new() };
             let answer = if in_parts { Answer::Status(207) } else { reply.answer };
-            let done = Done {
+            let ended = Ended {
                 retry_after: reply.retry_after.map(Duration::from_secs),
                 each: if in_parts { (0..aboard.len()).map(said).collect() } else { Vec::new() },
-                ..Done::answered(answer, now.wall, STEP * reply.takes as u32)
+                ..Ended::with(answer)
             };
+            let done = Done { at: now.wall, took: STEP * reply.takes as u32, ended };
             let judged = self.scheduler.ended(&self.options, flight, &done, now);
             if judged.verdicts.is_empty() {
                 prop_assert!(was_tripped && Sign::of(part(0)) != Sign::Life && aboard.len() == 1);

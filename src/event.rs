@@ -1,6 +1,8 @@
 //! The event: what came in, was found real, and goes on to the app. And what travels with it: the [`Claim`] on its
 //! id, the [`Attempt`]s to deliver it, their [`Outcome`].
 
+#[cfg(test)]
+pub(crate) mod nobody;
 mod pattern;
 mod turn;
 

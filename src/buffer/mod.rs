@@ -278,6 +278,16 @@ impl Buffer {
     }
 }
 
+#[cfg(test)]
+impl Buffer {
+    /// Returns when all that was said to it is done: on disk, written and visible, and what lanes want is read. Blocks.
+    pub(crate) fn quiet(&self) {
+        if let Self::Disk(buffer) = self {
+            buffer.quiet();
+        }
+    }
+}
+
 /// Where an event is to be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct To<'a> {

@@ -19,6 +19,7 @@ use crate::delivery::health::Health;
 use crate::delivery::lane::{Control, LaneTask, Tools};
 use crate::delivery::settings::{DestinationOptions, DestinationSettings, Endpoint};
 use crate::delivery::standing::Standing;
+use crate::event::nobody::Nobody;
 use crate::event::{Ack, Event, EventId, Outcome};
 use crate::observe::{EventLog, Metrics};
 
@@ -57,6 +58,16 @@ impl std::io::Write for Kept {
 
 pub fn buffer(clock: &Clock) -> Buffer {
     Buffer::memory(&BufferSettings::new(BufferOptions::memory()).unwrap(), clock.clone(), Metrics::new())
+}
+
+/// One on disk, as long as its folder stands.
+pub fn disk_buffer(clock: &Clock) -> (Buffer, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let options = BufferOptions { path, max_bytes: 8 << 20, max_event: 64 << 10, ..BufferOptions::default() };
+    let settings = BufferSettings::new(options).unwrap();
+    let buffer = Buffer::disk(&settings, clock.clone(), Arc::new(Nobody), Metrics::new()).unwrap();
+    (buffer, folder)
 }
 
 impl Rig {

@@ -1,4 +1,4 @@
-//! The scheduler alone, over a buffer in memory, on time that only this test moves: for random scripts of arrivals and
+//! The scheduler alone, over a buffer in memory or on disk, on time that only this test moves: for random scripts of arrivals and
 //! answers no event is lost, none goes out after it settled or twice at once, events of one key go out one after the other
 //! in order of arrival, a higher class goes first, the rate and the concurrency are never exceeded, every wait is within
 //! its jitter, and a destination that is down gets one probe at a time. At one with batches a request has no more events and
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::request::event;
-use super::rig::{NOW, buffer};
+use super::rig::{NOW, buffer, disk_buffer};
 use crate::buffer::{Buffer, Delivery, Lane, Status};
 use crate::clock::{Clock, Millis};
 use crate::delivery::BatchOptions;
@@ -64,12 +64,21 @@ struct OnItsWay {
     reply: Reply,
 }
 
+/// Where the events are kept.
+#[derive(Clone, Copy, Debug)]
+enum Store {
+    Memory,
+    Disk,
+}
+
 /// The world around the scheduler.
 struct World {
     script: Script,
     options: DestinationOptions,
     clock: Clock,
     buffer: Buffer,
+    /// Where it is, on disk.
+    _folder: Option<tempfile::TempDir>,
     lane: Lane,
     standing: Arc<Standing>,
     scheduler: Scheduler,
@@ -86,7 +95,7 @@ struct World {
 }
 
 impl World {
-    fn new(script: Script) -> Self {
+    fn new(script: Script, store: Store) -> Self {
         let shocks = || script.shocks.iter().map(|(_, shock)| shock);
         let batched = script.batch.is_some() || shocks().any(|shock| matches!(shock, Shock::Reload(Some(_))));
         let hastened = shocks().any(|shock| matches!(shock, Shock::Hasten));
@@ -101,7 +110,13 @@ impl World {
         options.retry_jitter = script.jitter;
         options.retry_delays = [100, 300, 1000, 2000, 4000].map(Duration::from_millis).to_vec();
         let clock = Clock::manual(NOW);
-        let buffer = buffer(&clock);
+        let (buffer, folder) = match store {
+            Store::Memory => (buffer(&clock), None),
+            Store::Disk => {
+                let (buffer, folder) = disk_buffer(&clock);
+                (buffer, Some(folder))
+            }
+        };
         buffer.set_destinations(&[("app".into(), Default::default())]);
         let lane = buffer.lane("app");
         let standing = Standing::unwritten();
@@ -112,6 +127,7 @@ impl World {
             options,
             clock,
             buffer,
+            _folder: folder,
             lane,
             standing,
             scheduler,
@@ -164,6 +180,8 @@ impl World {
 
     fn start_what_may(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..10_000 {
+            // A disk takes time that is not this test's.
+            self.buffer.quiet();
             let now = self.now();
             let tripped = self.scheduler.gate().is_tripped();
             match self.scheduler.next(&self.options, now) {
@@ -338,10 +356,10 @@ fn judge(
     Ok(())
 }
 
-async fn play(script: Script) -> Result<(), TestCaseError> {
+async fn play(script: Script, store: Store) -> Result<(), TestCaseError> {
     let (arrivals, shocks) = (script.arrivals.clone(), script.shocks.clone());
     let (rate, burst) = (script.rate, script.burst);
-    let mut world = World::new(script);
+    let mut world = World::new(script, store);
     let mut arrivals = arrivals.into_iter().peekable();
     let mut shocks = shocks.into_iter().peekable();
     let wait = |next: Option<&Arrival>| next.map_or(0, |arrival| arrival.after);
@@ -373,6 +391,7 @@ async fn play(script: Script) -> Result<(), TestCaseError> {
         tokio::time::advance(STEP).await;
         world.clock.advance(STEP);
     }
+    world.buffer.quiet();
     for (id, story) in &world.stories {
         prop_assert!(story.settled, "{id} is lost: {story:?}");
         let status = world.buffer.find(*id).map(|view| view.destinations[0].status);
@@ -398,6 +417,15 @@ proptest! {
 
     #[test]
     fn whatever_comes_and_whatever_the_app_answers(script in script()) {
-        runtime().block_on(play(script))?;
+        runtime().block_on(play(script, Store::Memory))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_to_a_buffer_on_disk_and_whatever_the_app_answers(script in script()) {
+        runtime().block_on(play(script, Store::Disk))?;
     }
 }

@@ -53,3 +53,22 @@ impl Lanes {
         }
     }
 }
+
+#[cfg(test)]
+impl Lanes {
+    /// Whether nothing is being read, and no step is being written.
+    pub fn is_quiet(&self) -> bool {
+        let near = self.lanes.iter().flat_map(|lane| lane.near.values());
+        let sifting = self.lanes.iter().flat_map(|lane| lane.tracks.iter()).any(|(_, track)| track.sifting);
+        let moving = |stand: Stand| {
+            use Stand::{Ending, Reading, ReadingNext, ReadingRetry};
+            matches!(stand, Reading | ReadingNext | ReadingRetry(_) | Ending)
+        };
+        !sifting && !near.into_iter().any(|near| moving(near.stand))
+    }
+
+    /// The lanes for which something is to be read.
+    pub fn wanting(&self, now: Millis) -> Vec<u32> {
+        (0..self.lanes.len() as u32).filter(|lane| self.wants_refill(*lane, now)).collect()
+    }
+}

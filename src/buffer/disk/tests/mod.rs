@@ -4,4 +4,5 @@ mod flips;
 mod model;
 mod oracle;
 mod restart;
+mod rig;
 mod scale;

@@ -8,64 +8,10 @@ use bytes::Bytes;
 use super::super::dead::{DeadLetter, DeadLetters, DeadOptions, Inserted};
 use super::super::progress::What;
 use super::super::{DiskBuffer, DiskLane, buffer::dead_file};
-use crate::buffer::{BufferOptions, BufferSettings, DeadReason, EventFilter, KeepError, MaxPending, Settled};
+use super::rig::{NOW, attempt, event, keep, open, open_at, open_with, until};
+use crate::buffer::{DeadReason, EventFilter, KeepError, MaxPending, Settled};
 use crate::clock::{Clock, Millis};
-use crate::event::{Ack, Answer, Attempt, Claim, ClaimKeeper, DedupeKey, Event, EventId, Proto, Turn};
-use crate::headers::Headers;
-use crate::observe::Metrics;
-
-const NOW: Millis = Millis(1_768_473_000_000);
-
-/// Remembers nothing.
-#[derive(Debug)]
-struct Nobody;
-
-impl ClaimKeeper for Nobody {
-    fn confirm(&self, _: DedupeKey, _: EventId, _: Millis) {}
-    fn release(&self, _: DedupeKey, _: Vec<Arc<str>>) {}
-    fn restore(&self, _: DedupeKey, _: EventId, _: Millis) {}
-    fn forget(&self, _: DedupeKey) {}
-}
-
-fn open(folder: &std::path::Path) -> Arc<DiskBuffer> {
-    open_at(folder, Clock::manual(NOW))
-}
-
-fn open_at(folder: &std::path::Path, clock: Clock) -> Arc<DiskBuffer> {
-    open_with(folder, clock, Arc::new(Nobody))
-}
-
-fn open_with(folder: &std::path::Path, clock: Clock, ids: Arc<dyn ClaimKeeper>) -> Arc<DiskBuffer> {
-    let options = BufferOptions {
-        path: folder.to_owned(),
-        max_bytes: 8 << 20,
-        max_event: 64 << 10,
-        ..BufferOptions::default()
-    };
-    let settings = BufferSettings::new(options).unwrap();
-    let buffer = DiskBuffer::open(&settings, clock, ids, Metrics::new()).unwrap();
-    buffer.set_destinations(&[("app".into(), Default::default())]);
-    buffer
-}
-
-fn event() -> Event {
-    Event {
-        id: EventId::default(),
-        route: "github".into(),
-        provider: None,
-        event_id: None,
-        event_type: None,
-        event_time: None,
-        received_at: NOW,
-        method: "POST".into(),
-        target: "/".into(),
-        headers: Headers::default(),
-        forwarded_for: "192.0.2.1".into(),
-        forwarded_proto: Proto::Https,
-        body: Bytes::from_static(b"{}"),
-        turn: Turn::default(),
-    }
-}
+use crate::event::{Ack, Claim, ClaimKeeper, DedupeKey, Event, EventId};
 
 #[tokio::test]
 async fn a_letter_that_a_crash_parted_from_the_spool_keeps_its_reason() {
@@ -73,9 +19,7 @@ async fn a_letter_that_a_crash_parted_from_the_spool_keeps_its_reason() {
         let folder = tempfile::tempdir().unwrap();
         let buffer = open(folder.path());
         let lane = buffer.lane("app");
-        let none: Option<Claim> = None;
-        let id =
-            buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap();
+        let id = keep(&buffer, &lane).await;
         buffer.finish();
         drop((lane, buffer));
         // The process ended when the letter stood, and before the spool was told.
@@ -121,8 +65,7 @@ async fn a_letter_that_cannot_be_put_back_stays_one() {
     let folder = tempfile::tempdir().unwrap();
     let buffer = open(folder.path());
     let lane = buffer.lane("app");
-    let none: Option<Claim> = None;
-    buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap();
+    keep(&buffer, &lane).await;
     let id = die(&buffer, &lane).await;
     buffer.close();
     assert!(matches!(buffer.replay(id, None), Err(KeepError::ShuttingDown)));
@@ -198,8 +141,7 @@ async fn what_is_replayed_is_as_young_as_its_replay() {
     let clock = Clock::manual(NOW);
     let buffer = open_at(folder.path(), clock.clone());
     let lane = buffer.lane("app");
-    let none: Option<Claim> = None;
-    let id = buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap();
+    let id = keep(&buffer, &lane).await;
     let taken = lane.take(1).pop().unwrap();
     assert_eq!((taken.event.id, taken.since), (id, NOW));
     lane.bury(id, DeadReason::TooOld);
@@ -232,8 +174,7 @@ async fn each_replay_of_an_event_makes_it_young_again() {
     let clock = Clock::manual(NOW);
     let buffer = open_at(folder.path(), clock.clone());
     let lane = buffer.lane("app");
-    let none: Option<Claim> = None;
-    let id = buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap();
+    let id = keep(&buffer, &lane).await;
     for round in 0..3 {
         let taken = until("it goes", || lane.take(1).pop()).await;
         assert_eq!((taken.attempt, taken.since), (1, clock.now()), "{round}");
@@ -287,10 +228,7 @@ async fn what_somebody_made_due_is_due_after_a_restart_and_what_waits_since_is_n
     let lane = buffer.lane("app");
     let mut ids = Vec::new();
     for _ in 0..3 {
-        let none: Option<Claim> = None;
-        ids.push(
-            buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap(),
-        );
+        ids.push(keep(&buffer, &lane).await);
     }
     assert_eq!(lane.take(3).len(), 3);
     let later = |clock: &Clock| clock.now().plus(Duration::from_secs(3600));
@@ -319,21 +257,4 @@ async fn what_somebody_made_due_is_due_after_a_restart_and_what_waits_since_is_n
     assert_eq!(lane.next_due(), Some(last));
     assert!(lane.take(3).is_empty());
     buffer.finish();
-}
-
-/// What comes of asking `what` again and again.
-async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let began = tokio::time::Instant::now();
-    loop {
-        assert!(began.elapsed() < Duration::from_secs(10), "in vain: {what}");
-        match ask() {
-            Some(answer) => return answer,
-            None => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-    }
-}
-
-fn attempt(number: u16, at: Millis) -> Attempt {
-    let took = Duration::from_millis(3);
-    Attempt { number, at, took, answer: Answer::Status(503), region: None }
 }

@@ -40,7 +40,6 @@ use crate::buffer::view::MAX_ATTEMPTS_KEPT;
 use crate::clock::Millis;
 use crate::event::{Attempt, Event, EventId, OrderKey, Priority, Turn};
 use lane::{Lane, Near, Stand, Track};
-use restore::Restoring;
 
 /// How much the windows hold. There is one for each class of a lane.
 #[derive(Clone, Copy, Debug)]
@@ -168,8 +167,6 @@ pub(in crate::buffer) struct Lanes {
     /// Bytes in all windows, with what each event takes beside its own.
     windows: u64,
     limits: Limits,
-    /// What recovery found of retries, until [`Lanes::restored`].
-    restoring: Restoring,
 }
 
 impl Lanes {
@@ -184,7 +181,6 @@ impl Lanes {
             room,
             windows: 0,
             limits: LIMITS,
-            restoring: Restoring::default(),
         }
     }
 

@@ -1,9 +1,12 @@
 //! What a start finds on disk goes back to where it was: events to their lanes, ids to the dedupe table, dead letters
 //! into the lanes' view of them. Progress comes first, so that an event that is settled never takes room.
 
+mod steps;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use roaring::RoaringTreemap;
 
@@ -15,9 +18,9 @@ use super::ports::{Read, Rebuild, SharedNames};
 use super::progress::{Loc, Progress, What};
 use super::source::Source;
 use super::spool::Spool;
-use crate::buffer::handoff::DeadReason;
 use crate::clock::Millis;
-use crate::event::{Answer, Attempt, ClaimKeeper, DedupeKey, EventId};
+use crate::event::{ClaimKeeper, DedupeKey, EventId};
+use steps::Steps;
 
 /// Takes down what recovery tells.
 pub(super) struct Rebuilding<'a> {
@@ -26,8 +29,8 @@ pub(super) struct Rebuilding<'a> {
     ids: &'a dyn ClaimKeeper,
     /// By lane: what is delivered, dead or lost there.
     settled: HashMap<u32, RoaringTreemap>,
-    /// The last step of each retry.
-    waiting: HashMap<(u64, u32), Waiting>,
+    /// By lane: the retries that wait there.
+    waiting: HashMap<u32, Steps>,
     /// Places whose last step says that they pend again.
     requeued: HashSet<(u64, u32)>,
     /// When those of both were replayed that were.
@@ -40,29 +43,6 @@ pub(super) struct Rebuilding<'a> {
     forgotten: HashSet<DedupeKey>,
     /// The last source that was asked for: neighbours mostly have the same.
     source: Option<(u32, Arc<Source>)>,
-}
-
-/// What matters of a step, in 32 bytes: there may be millions, before any event is known.
-struct Waiting {
-    at: Loc,
-    due: Millis,
-    /// When the last attempt had ended.
-    ended: Millis,
-    /// Its number; 0: none was made.
-    made: u16,
-    dying: Option<DeadReason>,
-}
-
-const _: () = assert!(size_of::<Waiting>() == 32);
-
-impl Waiting {
-    /// The step, with as much of its last attempt as it knows.
-    fn step(&self, (seq, lane): (u64, u32), since: Option<Millis>) -> Progress {
-        let (number, at, took, answer) = (self.made, self.ended, Duration::ZERO, Answer::Internal);
-        let last = (self.made > 0).then_some(Attempt { number, at, took, answer, region: None });
-        let what = What::Deferred { due: self.due, dying: self.dying };
-        Progress { seq, lane, what, attempts: last.into_iter().collect(), since }
-    }
 }
 
 impl<'a> Rebuilding<'a> {
@@ -94,6 +74,13 @@ impl<'a> Rebuilding<'a> {
         }
     }
 
+    /// How much memory it takes, and the lanes that it fills.
+    #[cfg(test)]
+    fn heap(&self) -> usize {
+        let settled: usize = self.settled.values().map(RoaringTreemap::serialized_size).sum();
+        self.waiting.values().map(Steps::heap).sum::<usize>() + settled + self.lanes.heap()
+    }
+
     fn source(&mut self, number: u32) -> Option<Arc<Source>> {
         if let Some((known, source)) = &self.source
             && *known == number
@@ -115,7 +102,6 @@ impl<'a> Rebuilding<'a> {
     /// pends here either died (here it is settled) or was put back (there it is removed).
     pub(super) fn finish(self, spool: &Spool<RealDevice>, dead: &DeadLetters) -> Result<(), String> {
         let Self { lanes, names, requeued, aliases, .. } = self;
-        lanes.restored();
         let mut removed = Vec::new();
         dead.all_places(&mut |id, destination, reason| {
             let lane = names.write().lane(destination);
@@ -145,7 +131,8 @@ impl<'a> Rebuilding<'a> {
 impl Rebuild for Rebuilding<'_> {
     fn progress(&mut self, at: Loc, progress: Progress) {
         let place = (progress.seq, progress.lane);
-        self.waiting.remove(&place);
+        let waiting = self.waiting.entry(progress.lane).or_default();
+        waiting.remove(progress.seq);
         self.requeued.remove(&place);
         match progress.since {
             Some(since) => drop(self.replayed.insert(place, since)),
@@ -168,12 +155,12 @@ impl Rebuild for Rebuilding<'_> {
                 settled.remove(progress.seq);
                 self.requeued.insert(place);
             }
-            What::Deferred { due, dying } => {
+            What::Deferred { .. } => {
                 // It may be all that is left of one that was put on its way again.
                 settled.remove(progress.seq);
-                let made = progress.attempts.last().map_or(0, |last| last.number);
-                let ended = progress.last_ended().unwrap_or_default();
-                self.waiting.insert(place, Waiting { at, due, ended, made, dying });
+                if let Some(retry) = self.lanes.retry(at, &progress) {
+                    waiting.add(&retry);
+                }
             }
         }
     }
@@ -201,13 +188,12 @@ impl Rebuild for Rebuilding<'_> {
             if let Some(id) = alias {
                 self.aliases.insert((id, lane));
             }
-            let since = self.replayed.remove(&(seq, lane));
-            if let Some(since) = since {
+            if let Some(since) = self.replayed.remove(&(seq, lane)) {
                 self.lanes.renew(seq, lane, since);
             }
-            if let Some(waiting) = self.waiting.remove(&(seq, lane)) {
-                let step = waiting.step((seq, lane), since);
-                self.lanes.restore_progress(&source.lanes, (weight, turn), waiting.at, &step);
+            let retry = self.waiting.get_mut(&lane).and_then(|waiting| waiting.take(seq));
+            if let Some(retry) = retry {
+                self.lanes.restore_waiting(lane, turn, &retry);
             }
         }
     }

@@ -44,7 +44,7 @@ const LAST_DUE: u64 = (1 << 48) - 1;
 
 /// A [`Retry`] in 24 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
+pub(in crate::buffer) struct Entry {
     /// 48 bits of `due`, 16 of `attempt`.
     due: u64,
     /// 63 bits of `seq`, 1 of `dying`.
@@ -55,13 +55,18 @@ struct Entry {
 const _: () = assert!(size_of::<Entry>() == 24);
 
 impl Entry {
-    fn new(retry: &Retry) -> Self {
+    pub fn new(retry: &Retry) -> Self {
         let due = retry.due.0.min(LAST_DUE) << 16 | u64::from(retry.attempt);
         Self { due, seq: retry.seq << 1 | u64::from(retry.dying), at: retry.at }
     }
 
+    /// The event's sequence number.
+    pub fn seq(&self) -> u64 {
+        self.seq >> 1
+    }
+
     fn key(&self) -> (u64, u64) {
-        (self.due >> 16, self.seq >> 1)
+        (self.due >> 16, self.seq())
     }
 
     /// Due by `now`, if it was not before.
@@ -70,10 +75,10 @@ impl Entry {
         Self { due, ..*self }
     }
 
-    fn retry(&self) -> Retry {
+    pub fn retry(&self) -> Retry {
         Retry {
             due: Millis(self.due >> 16),
-            seq: self.seq >> 1,
+            seq: self.seq(),
             attempt: self.due as u16,
             dying: self.seq & 1 == 1,
             at: self.at,
@@ -166,6 +171,13 @@ impl Retries {
 
     pub fn in_memory(&self) -> usize {
         self.heap.len()
+    }
+
+    /// How many bytes it takes on the heap, about.
+    #[cfg(test)]
+    pub fn heap(&self) -> usize {
+        let moved = self.moved.capacity() * (size_of::<(u64, Loc)>() + 1);
+        self.heap.capacity() * size_of::<Entry>() + moved
     }
 
     /// When the earliest is due.
@@ -286,7 +298,7 @@ impl Retries {
 
     fn apply_moves(&mut self) {
         let moved = std::mem::take(&mut self.moved);
-        let apply = |entry: &mut Entry| match moved.get(&(entry.seq >> 1)) {
+        let apply = |entry: &mut Entry| match moved.get(&entry.seq()) {
             Some(at) => std::mem::replace(&mut entry.at, *at) != *at,
             None => false,
         };

@@ -74,13 +74,17 @@ impl Shared {
         }
         for Appended { seq, weight, turn, lanes, waiting } in appended {
             state.lanes.restore(seq, weight, turn, &lanes);
-            for progress in waiting {
-                let at = places.iter().find(|(of, lane, _)| (*of, *lane) == (seq, progress.lane));
+            for step in waiting {
+                if let Some(since) = step.since {
+                    state.lanes.renew(seq, step.lane, since);
+                }
+                let at = places.iter().find(|(of, lane, _)| (*of, *lane) == (seq, step.lane));
                 let at = at.map_or(Loc { segment: 0, offset: 0 }, |(_, _, at)| *at);
-                state.lanes.restore_progress(&lanes, (weight, turn), at, &progress);
+                if let Some(retry) = state.lanes.retry(at, &step) {
+                    state.lanes.restore_waiting(step.lane, turn, &retry);
+                }
             }
         }
-        state.lanes.restored();
         Ok(())
     }
 

@@ -56,6 +56,17 @@ impl Lanes {
 
 #[cfg(test)]
 impl Lanes {
+    /// How much memory what waits takes, but for what is in the windows: the sets of all lanes as they are written out, with
+    /// what each block of 65,536 numbers costs besides (a container and the slack of its vector), an upper bound of what is
+    /// on the heap after the sets gave back theirs; and the queues of retries, with their empty places.
+    pub fn heap(&self) -> usize {
+        let set = |set: &Seqs| set.serialized_size() + set.blocks() * 64;
+        let track = |track: &Track| set(&track.backlog) + set(&track.waiting) + track.retries.heap();
+        let tracks = |lane: &Lane| lane.tracks.iter().map(|(_, one)| track(one)).sum::<usize>();
+        let lane = |lane: &Lane| tracks(lane) + set(&lane.shared) + size_of::<Lane>();
+        self.lanes.iter().map(lane).sum::<usize>() + set(&self.events)
+    }
+
     /// Whether nothing is being read, and no step is being written.
     pub fn is_quiet(&self) -> bool {
         let near = self.lanes.iter().flat_map(|lane| lane.near.values());
@@ -70,5 +81,10 @@ impl Lanes {
     /// The lanes for which something is to be read.
     pub fn wanting(&self, now: Millis) -> Vec<u32> {
         (0..self.lanes.len() as u32).filter(|lane| self.wants_refill(*lane, now)).collect()
+    }
+
+    /// How many retries of all lanes are in memory.
+    pub fn retries_in_memory(&self) -> usize {
+        self.room.in_memory()
     }
 }

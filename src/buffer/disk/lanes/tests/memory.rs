@@ -2,26 +2,14 @@
 
 use super::*;
 
-/// What the sets of all lanes hold when they are written out, plus what each block of 65,536 numbers costs besides
-/// (a container and the slack of its vector): an upper bound of what is on the heap after the sets gave back theirs.
-fn bytes(lanes: &Lanes) -> usize {
-    let set = |set: &Seqs| set.serialized_size() + set.blocks() * 64;
-    let tracks = |lane: &Lane| {
-        lane.tracks.iter().map(|(_, track)| set(&track.backlog) + set(&track.waiting)).sum::<usize>()
-    };
-    let lane = |lane: &Lane| tracks(lane) + set(&lane.shared) + size_of::<Lane>();
-    lanes.lanes.iter().map(lane).sum::<usize>() + set(&lanes.events)
-}
-
 fn restored(events: u64, over: u32) -> usize {
     let mut all = lanes(Amount::new(u64::MAX, u64::MAX), over);
     for seq in 1..=events {
         all.restore(seq, 1000, Turn::default(), &[(seq % u64::from(over)) as u32]);
     }
-    all.restored();
     assert_eq!(all.pending_count(0, u64::MAX), events);
     assert_eq!(all.depth(0), (events / u64::from(over), 1000 * events / u64::from(over)));
-    bytes(&all)
+    all.heap()
 }
 
 #[test]
@@ -40,12 +28,11 @@ fn ten_million_events_in_resident_memory() {
         for seq in 1..=10_000_000 {
             all.restore(seq, 1000, Turn::default(), &[(seq % u64::from(over)) as u32]);
         }
-        all.restored();
         let after = resident();
         println!(
             "{over} lanes: {} KiB resident, {} KiB by count",
             (after - before) / 1024,
-            bytes(&all) / 1024
+            all.heap() / 1024
         );
         assert!(after - before <= mib << 20, "{over} lanes: {} bytes", after - before);
         assert_eq!(all.pending_count(0, u64::MAX), 10_000_000);
@@ -70,7 +57,7 @@ fn ten_million_admitted_events_in_resident_memory() {
     println!(
         "{} KiB resident, {} KiB by count, {} KiB of events in windows",
         (after - before) / 1024,
-        bytes(&all) / 1024,
+        all.heap() / 1024,
         all.window_bytes() / 1024
     );
     assert!(after - before <= 64 << 20, "{} bytes", after - before);

@@ -479,13 +479,26 @@ impl Rig {
             self.lanes.restore_hastened(*lane, Millis(*at));
         }
         for (seq, known) in &self.events {
-            self.lanes.restore(*seq, known.weight, known.turn, &known.lanes);
+            let pends = |lane: &&u32| !known.places[*lane].st.is_over();
+            let pending: Vec<u32> = known.lanes.iter().filter(pends).copied().collect();
+            if !pending.is_empty() {
+                self.lanes.restore(*seq, known.weight, known.turn, &pending);
+            }
+            for (lane, place) in &known.places {
+                let here = |(_, step): &&(Loc, Progress)| step.seq == *seq && step.lane == *lane;
+                let last = self.log.iter().rev().find(here);
+                match last {
+                    _ if place.st == St::Dead => self.lanes.restored_letter(*seq, *lane),
+                    Some((at, step)) if pends(&lane) => {
+                        step.since.into_iter().for_each(|since| self.lanes.renew(*seq, *lane, since));
+                        if let Some(retry) = self.lanes.retry(*at, step) {
+                            self.lanes.restore_waiting(*lane, known.turn, &retry);
+                        }
+                    }
+                    _ => {}
+                }
+            }
         }
-        for (at, progress) in &self.log {
-            let known = &self.events[&progress.seq];
-            self.lanes.restore_progress(&known.lanes, (known.weight, known.turn), *at, progress);
-        }
-        self.lanes.restored();
         for (seq, known) in &mut self.events {
             known.holding = Holding::new(u64::from(known.weight));
             for (lane, place) in &mut known.places {
@@ -513,14 +526,12 @@ impl Rig {
     /// Two of one key wait where one was on its way to the dead letters: the later one begins anew.
     fn one_of_each_key_waits(&mut self, lane: u32) {
         let mut held = BTreeSet::new();
-        for class in Priority::ALL {
-            for seq in self.places(lane, |st| st.is_busy()) {
-                let Turn { priority, order_key: Some(key) } = self.events[&seq].turn else { continue };
-                if priority == class && !held.insert(key) {
-                    let place = self.place(seq, lane);
-                    (place.st, place.made, place.step) = (St::Fresh, 0, None);
-                    place.again = true;
-                }
+        for seq in self.places(lane, |st| st.is_busy()) {
+            let Some(key) = self.events[&seq].turn.order_key else { continue };
+            if !held.insert(key) {
+                let place = self.place(seq, lane);
+                (place.st, place.made, place.step) = (St::Fresh, 0, None);
+                place.again = true;
             }
         }
     }

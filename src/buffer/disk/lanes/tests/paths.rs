@@ -1,8 +1,6 @@
 //! One way after the other.
 
 use super::*;
-use crate::buffer::disk::progress::{Progress, What};
-use crate::buffer::handoff::DeadReason;
 
 const MUCH: Amount = Amount { events: 1_000_000, bytes: 1 << 40 };
 
@@ -165,48 +163,4 @@ fn what_no_memory_is_left_for_is_sent_early_rather_than_never() {
     let figures = lanes.figures(0);
     assert_eq!((figures.waiting, figures.backlog, figures.events), (4, 1, 5));
     check(&lanes);
-}
-
-#[test]
-fn the_last_step_of_the_log_holds() {
-    let mut lanes = lanes(MUCH, 2);
-    (1..=6).for_each(|seq| lanes.restore(seq, 100, Turn::default(), &[0, 1]));
-    let mut step = 0;
-    let mut say = |lanes: &mut Lanes, seq, what, number| {
-        step += 1;
-        let attempts = vec![attempt(number)];
-        lanes.restore_progress(
-            &[0, 1],
-            (100, Turn::default()),
-            at(step),
-            &Progress { seq, lane: 0, what, attempts, since: None },
-        );
-    };
-    let until = |due| What::Deferred { due: Millis(due), dying: None };
-    let dead = What::Dead(DeadReason::Gone);
-    say(&mut lanes, 1, until(900), 1);
-    say(&mut lanes, 1, until(50), 2);
-    say(&mut lanes, 2, until(10), 1);
-    say(&mut lanes, 2, What::Delivered, 2);
-    say(&mut lanes, 2, until(10), 1); // carried on behind its end
-    say(&mut lanes, 3, until(10), 1);
-    say(&mut lanes, 3, What::Requeued, 0);
-    say(&mut lanes, 4, dead, 3);
-    say(&mut lanes, 5, dead, 3);
-    say(&mut lanes, 5, What::Requeued, 0);
-    say(&mut lanes, 6, What::Lost, 0);
-    lanes.restore_progress(
-        &[1],
-        (100, Turn::default()),
-        at(99),
-        &Progress { seq: 6, lane: 0, what: What::Requeued, attempts: Vec::new(), since: None },
-    );
-    lanes.restored();
-    check(&lanes);
-    assert_eq!((lanes.depth(0), lanes.depth(1)), ((3, 300), (6, 600)));
-    assert_eq!(lanes.figures(0).dead, 1);
-    assert_eq!(lanes.waiting_in(1), [(1, 0, 2)]);
-    let wanted = lanes.wanted(0, Millis(1000));
-    assert_eq!(wanted.fresh, [3, 5]);
-    assert_eq!(wanted.retries, [WantedRetry { seq: 1, at: at(2), attempt: 2, dying: false }]);
 }

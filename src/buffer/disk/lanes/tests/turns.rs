@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::super::refill::FOLLOWERS;
 use super::*;
-use crate::buffer::disk::progress::{Progress, What};
 use crate::buffer::keys::MAX_KEYS;
 use crate::buffer::turns::Ask;
 
@@ -278,10 +277,10 @@ fn an_event_that_waited_before_the_start_still_holds_its_key() {
         rig.lanes.restore(seq, 100, turn(seq), &[0]);
         rig.turns.insert(seq, turn(seq));
     }
-    let what = What::Deferred { due: Millis(500), dying: None };
-    let step = Progress { seq: 5, lane: 0, what, attempts: vec![attempt(2)], since: None };
-    rig.lanes.restore_progress(&[0], (100, turn(5)), at(4), &step);
-    rig.lanes.restored();
+    let waiting = |seq| Retry { due: Millis(500), seq, attempt: 2, dying: false, at: at(4) };
+    rig.lanes.restore_waiting(0, turn(5), &waiting(5));
+    rig.lanes.restore_waiting(0, turn(7), &waiting(7));
+    assert_eq!(rig.lanes.figures(0).waiting, 1, "another one of its key waits: 7 begins anew");
     check(&rig.lanes);
     assert_eq!(rig.deliver(9), [9], "3, which has not begun, goes after it rather than beside it");
     rig.keep([11], turn);

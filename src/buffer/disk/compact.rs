@@ -102,16 +102,10 @@ impl<D: Device> Spool<D> {
 
     fn seal(&self, segment: &Segment<D>) -> bool {
         let name = index_name(segment.number());
-        let contents = segment.contents(&mut |offset, len| self.damaged(segment, offset, len));
-        let contents = match contents {
-            Ok(Some(contents)) => contents,
-            Ok(None) => return false,
-            Err(error) => {
-                self.unreadable(segment, error);
-                return false;
-            }
-        };
-        let written = index::write(&self.device, &name, &contents).map_err(IndexError::Io);
+        let Some(contents) = segment.contents() else { return false };
+        let written = index::write(&self.device, &name, &contents, &mut |each| {
+            segment.progress(&mut |offset, len| self.damaged(segment, offset, len), each)
+        });
         match written.and_then(|()| Index::open(self.device.open(&name)?)) {
             Ok(index) => {
                 segment.seal(index);

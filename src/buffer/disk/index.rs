@@ -44,8 +44,6 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::source::Source;
 use crate::clock::Millis;
 use crate::event::{DedupeKey, EventId, Turn};
@@ -84,7 +82,11 @@ pub(in crate::buffer) struct IdRow {
     pub kept_at: Millis,
 }
 
-/// All that an index says.
+/// Tells blocks of progress, in order: where the record of each begins, and its payload.
+pub(in crate::buffer) type Blocks<'a> =
+    &'a mut dyn FnMut(&mut dyn FnMut(u32, &[u8])) -> Result<(), IndexError>;
+
+/// All that an index says, but for the progress.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::buffer) struct Contents {
     /// The segment's number.
@@ -99,8 +101,6 @@ pub(in crate::buffer) struct Contents {
     pub rows: Vec<Row>,
     /// Ids without an event.
     pub ids: Vec<IdRow>,
-    /// The blocks of progress: where the record of each begins, and its payload.
-    pub progress: Vec<(u32, Bytes)>,
     /// The names behind the segment's numbers of destinations.
     pub lanes: Vec<(u32, Arc<str>)>,
     /// The names behind the segment's numbers of sources.

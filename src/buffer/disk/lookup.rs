@@ -251,9 +251,14 @@ impl<D: Device> Spool<D> {
             }
         };
         // The index has all progress, too.
-        let blocks = segment.progress(&mut |offset, len| self.damaged(segment, offset, len));
-        let block = blocks.unwrap_or_default().into_iter().find(|(at, _)| *at == offset);
-        let Some((_, payload)) = block else { return Vec::new() };
+        let mut block = None;
+        let bad = &mut |offset, len| self.damaged(segment, offset, len);
+        let _ = segment.progress(bad, &mut |at, payload| {
+            if at == offset {
+                block = Some(Bytes::copy_from_slice(payload));
+            }
+        });
+        let Some(payload) = block else { return Vec::new() };
         if damaged {
             self.damaged(segment, offset, (record::RECORD_HEADER + payload.len()) as u32);
         }
@@ -285,22 +290,15 @@ impl<D: Device> Spool<D> {
         step.map(|step| step.attempts).unwrap_or_default()
     }
 
-    /// Tells every step in a segment and where its block begins; whether they could be read.
+    /// Tells every step in a segment and where its block begins; whether all could be read.
     pub(super) fn each_step(&self, segment: &Segment<D>, each: &mut dyn FnMut(u32, Progress)) -> bool {
-        match segment.progress(&mut |offset, len| self.damaged(segment, offset, len)) {
-            Ok(blocks) => {
-                for (offset, payload) in blocks {
-                    for step in steps(segment, &payload) {
-                        each(offset, step);
-                    }
-                }
-                true
+        let bad = &mut |offset, len| self.damaged(segment, offset, len);
+        let told = segment.progress(bad, &mut |offset, payload| {
+            for step in steps(segment, payload) {
+                each(offset, step);
             }
-            Err(error) => {
-                self.unreadable(segment, error);
-                false
-            }
-        }
+        });
+        told.map_err(|error| self.unreadable(segment, error)).is_ok()
     }
 }
 

@@ -228,7 +228,8 @@ impl<D: Device> Recovery<'_, D> {
     fn with_index(&self, index: &Index<D::File>) -> Result<Known, IndexError> {
         let (lanes, sources) = index.names()?;
         // All that will be asked of it is read once, so that one that is damaged is made anew now.
-        let (_, ids) = (index.progress()?, index.ids()?);
+        index.progress(&mut |_, _| {})?;
+        let ids = index.ids()?;
         let merged = !index.replaces()?.is_empty();
         let numbers = Numbers::new(&lanes, &sources, &mut self.names.write());
         Ok((index.rows()?, ids, merged, numbers))

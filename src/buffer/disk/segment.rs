@@ -7,7 +7,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::device::Device;
@@ -70,7 +69,7 @@ pub(super) struct Summary {
 #[derive(Debug)]
 enum Form<F> {
     Open(Rows),
-    Indexed(Index<F>),
+    Indexed(Arc<Index<F>>),
 }
 
 /// What is known of a segment without an index.
@@ -122,7 +121,11 @@ impl<D: Device> Segment<D> {
     ) -> Self {
         let mut summary = Self::fresh_summary(&header, index.end(), merged);
         summary.take_in(rows, ids);
-        Self::new(header, file, State { summary, numbers: Arc::new(numbers), form: Form::Indexed(index) })
+        Self::new(
+            header,
+            file,
+            State { summary, numbers: Arc::new(numbers), form: Form::Indexed(Arc::new(index)) },
+        )
     }
 
     fn fresh_summary(header: &SegmentHeader, end: u32, merged: bool) -> Summary {
@@ -298,23 +301,29 @@ impl<D: Device> Segment<D> {
         }
     }
 
-    /// The blocks of progress. `bad` hears of those that cannot be read, where they are and how long.
-    pub fn progress(&self, bad: &mut dyn FnMut(u32, u32)) -> Result<Vec<(u32, Bytes)>, IndexError> {
-        let places = match &self.state.read().form {
-            Form::Open(rows) => rows.progress.clone(),
-            Form::Indexed(index) => return index.progress(),
+    /// Tells the blocks of progress, in order: where each begins, and its payload. `bad` hears of those that cannot be
+    /// read, where they are and how long.
+    pub fn progress(
+        &self,
+        bad: &mut dyn FnMut(u32, u32),
+        each: &mut dyn FnMut(u32, &[u8]),
+    ) -> Result<(), IndexError> {
+        // Not told under the lock: who hears of them may ask for more.
+        let (places, index) = match &self.state.read().form {
+            Form::Open(rows) => (rows.progress.clone(), None),
+            Form::Indexed(index) => (Vec::new(), Some(Arc::clone(index))),
         };
+        if let Some(index) = index {
+            return index.progress(each);
+        }
         let mut window = Window::new(&self.file);
-        let mut blocks = Vec::with_capacity(places.len());
         for (offset, len) in places {
             match window.get(offset, len)?.map(|bytes| record::parse(bytes, self.header.nonce)) {
-                Some(Ok(found)) if found.kind == Kind::Progress => {
-                    blocks.push((offset, Bytes::copy_from_slice(found.payload)));
-                }
+                Some(Ok(found)) if found.kind == Kind::Progress => each(offset, found.payload),
                 _ => bad(offset, len),
             }
         }
-        Ok(blocks)
+        Ok(())
     }
 
     /// The segments that it stands for.
@@ -325,30 +334,27 @@ impl<D: Device> Segment<D> {
         }
     }
 
-    /// All that its index will say; nothing where it has one.
-    pub fn contents(&self, bad: &mut dyn FnMut(u32, u32)) -> Result<Option<index::Contents>, IndexError> {
-        let (rows, end) = {
-            let state = self.state.read();
-            let Form::Open(rows) = &state.form else { return Ok(None) };
-            (rows.clone(), state.summary.end)
-        };
-        Ok(Some(index::Contents {
+    /// All that its index will say, but for the progress; nothing where it has one.
+    pub fn contents(&self) -> Option<index::Contents> {
+        let state = self.state.read();
+        let Form::Open(rows) = &state.form else { return None };
+        let Rows { rows, ids, lanes, sources, replaces, .. } = rows.clone();
+        Some(index::Contents {
             number: self.header.number,
             nonce: self.header.nonce,
             first_seq: self.header.first_seq,
-            end,
-            rows: rows.rows,
-            ids: rows.ids,
-            progress: self.progress(bad)?,
-            lanes: rows.lanes,
-            sources: rows.sources,
-            replaces: rows.replaces,
-        }))
+            end: state.summary.end,
+            rows,
+            ids,
+            lanes,
+            sources,
+            replaces,
+        })
     }
 
     /// From now on its index answers.
     pub fn seal(&self, index: Index<D::File>) {
-        self.state.write().form = Form::Indexed(index);
+        self.state.write().form = Form::Indexed(Arc::new(index));
     }
 
     /// It says of some event that it was put on its way again.

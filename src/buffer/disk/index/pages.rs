@@ -11,7 +11,7 @@ pub(super) const PAGE: usize = 4080;
 
 const CRC: usize = 4;
 /// Pages that are read, or written, at once.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 /// What `len` bytes take in the file.
 pub(super) fn stored_len(len: u32) -> u64 {
@@ -31,23 +31,55 @@ fn crc(header: &Header, kind: Kind, page: usize, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&whose), bytes)
 }
 
-/// Gives `bytes`, as pages, to `write` in pieces.
-pub(super) fn encode<E>(
-    header: &Header,
+/// Makes pages of one section's bytes, as they come, and gives them to `write` in pieces.
+pub(super) struct Pages<W> {
+    header: Header,
     kind: Kind,
-    bytes: &[u8],
-    mut write: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut piece = Vec::with_capacity(bytes.len().div_ceil(PAGE).min(AT_ONCE) * (PAGE + CRC));
-    for (number, page) in bytes.chunks(PAGE).enumerate() {
-        piece.extend(page);
-        piece.extend(crc(header, kind, number, page).to_le_bytes());
-        if (number + 1) % AT_ONCE == 0 {
-            write(&piece)?;
-            piece.clear();
-        }
+    write: W,
+    /// Whole pages, and the begun one.
+    piece: Vec<u8>,
+    /// How many bytes the begun one has.
+    begun: usize,
+    /// Its number.
+    number: usize,
+}
+
+impl<E, W: FnMut(&[u8]) -> Result<(), E>> Pages<W> {
+    pub fn new(header: &Header, kind: Kind, write: W) -> Self {
+        Self { header: *header, kind, write, piece: Vec::new(), begun: 0, number: 0 }
     }
-    if piece.is_empty() { Ok(()) } else { write(&piece) }
+
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), E> {
+        while !bytes.is_empty() {
+            let (here, rest) = bytes.split_at(bytes.len().min(PAGE - self.begun));
+            self.piece.extend(here);
+            self.begun += here.len();
+            bytes = rest;
+            if self.begun == PAGE {
+                self.end_page()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn finish(mut self) -> Result<(), E> {
+        if self.begun > 0 {
+            self.end_page()?;
+        }
+        if self.piece.is_empty() { Ok(()) } else { (self.write)(&self.piece) }
+    }
+
+    fn end_page(&mut self) -> Result<(), E> {
+        let page = self.piece.get(self.piece.len() - self.begun..).unwrap_or_default();
+        let crc = crc(&self.header, self.kind, self.number, page);
+        self.piece.extend(crc.to_le_bytes());
+        (self.begun, self.number) = (0, self.number + 1);
+        if self.number.is_multiple_of(AT_ONCE) {
+            (self.write)(&self.piece)?;
+            self.piece.clear();
+        }
+        Ok(())
+    }
 }
 
 /// The bytes `range` of a section; nothing where it is not all inside.

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::layout::{self, Fields, HEAD, Header, Kind, Section, Sections};
 use super::{IdRow, IndexError, Row, pages};
 use crate::buffer::disk::device::DeviceFile;
@@ -204,14 +202,22 @@ impl<F: DeviceFile> Index<F> {
         Ok(slots)
     }
 
-    /// The blocks of progress: where the record of each begins, and its payload.
-    pub fn progress(&self) -> Result<Vec<(u32, Bytes)>, IndexError> {
-        let all = Bytes::from(self.whole(Kind::Progress)?);
-        let blocks = repeat(&all, |blocks| {
-            let (offset, len) = (blocks.u32()?, blocks.u32()?);
-            Some((offset, all.slice_ref(blocks.take(len as usize)?)))
-        });
-        blocks.ok_or(IndexError::Damaged)
+    /// Tells the blocks of progress, in order: where the record of each begins, and its payload. Those before a damage are
+    /// told.
+    pub fn progress(&self, each: &mut dyn FnMut(u32, &[u8])) -> Result<(), IndexError> {
+        const PIECE: usize = pages::PAGE * pages::AT_ONCE;
+        let len = self.sections.get(Kind::Progress).len as usize;
+        let mut bytes = Vec::new();
+        for from in (0..len).step_by(PIECE) {
+            bytes.extend(self.part(Kind::Progress, from, (from + PIECE).min(len))?);
+            let mut rest = Fields(&bytes);
+            while let Some((offset, payload)) = block(&mut rest) {
+                each(offset, payload);
+            }
+            let told = bytes.len() - rest.0.len();
+            bytes.drain(..told);
+        }
+        if bytes.is_empty() { Ok(()) } else { Err(IndexError::Damaged) }
     }
 
     /// Ids without an event.
@@ -293,7 +299,7 @@ impl Columns {
             [] => Some(!self.keys.is_empty()),
             bits => Some((bits.get(slot as usize / 8)? >> (slot % 8)) & 1 == 1),
         };
-        let rows = (0..header.count).map(|slot| {
+        let mut row = |slot: u32| {
             let seq = match &self.seqs {
                 Some(seqs) => *seqs.get(slot as usize)?,
                 None => slot,
@@ -310,8 +316,13 @@ impl Columns {
                 alias: None,
                 turn: turn()?,
             })
-        });
-        rows.collect()
+        };
+        // A table that doubled would be half again as large while it does. It has as many as `places`, which was read.
+        let mut rows = Vec::with_capacity(header.count as usize);
+        for slot in 0..header.count {
+            rows.push(row(slot)?);
+        }
+        Some(rows)
     }
 }
 
@@ -322,6 +333,15 @@ fn repeat<'a, T>(bytes: &'a [u8], mut next: impl FnMut(&mut Fields<'a>) -> Optio
         all.push(next(&mut fields)?);
     }
     Some(all)
+}
+
+/// The next block of progress; nothing, and nothing taken, where it is not whole.
+fn block<'a>(fields: &mut Fields<'a>) -> Option<(u32, &'a [u8])> {
+    let mut rest = *fields;
+    let (offset, len) = (rest.u32()?, rest.u32()?);
+    let payload = rest.take(len as usize)?;
+    *fields = rest;
+    Some((offset, payload))
 }
 
 fn id(fields: &mut Fields<'_>) -> Option<EventId> {

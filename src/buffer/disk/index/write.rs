@@ -4,14 +4,22 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 
 use super::layout::{self, HEAD, Header, Kind};
-use super::{Contents, Row, pages};
+use super::pages::{self, Pages};
+use super::{Blocks, Contents, IdRow, IndexError, Row};
 use crate::buffer::disk::device::{Device, DeviceFile};
 use crate::buffer::disk::record::class_code;
 use crate::event::{EventId, OrderKey, Priority};
 
 /// Makes the index `name`, in place of another one of that name. What fails, and a power loss, leave no file that is not
 /// whole; whether the name stands after one is open: then the segment is scanned.
-pub(in crate::buffer) fn write<D: Device>(device: &D, name: &str, contents: &Contents) -> io::Result<()> {
+///
+/// `progress` tells the blocks of progress. They may be most of a segment: none is held in memory.
+pub(in crate::buffer) fn write<D: Device>(
+    device: &D,
+    name: &str,
+    contents: &Contents,
+    progress: Blocks<'_>,
+) -> Result<(), IndexError> {
     let temporary = format!("{name}.tmp");
     let file = match device.create(&temporary) {
         // Left by a process that ended within this.
@@ -21,8 +29,10 @@ pub(in crate::buffer) fn write<D: Device>(device: &D, name: &str, contents: &Con
         }
         other => other?,
     };
-    let stands =
-        fill(&file, contents).and_then(|()| file.sync()).and_then(|()| device.rename(&temporary, name));
+    let stands = fill(&file, contents, progress).and_then(|()| {
+        file.sync()?;
+        Ok(device.rename(&temporary, name)?)
+    });
     if stands.is_err() {
         // The next one of this name removes it otherwise.
         let _ = device.remove(&temporary);
@@ -30,12 +40,14 @@ pub(in crate::buffer) fn write<D: Device>(device: &D, name: &str, contents: &Con
     stands
 }
 
-fn fill<F: DeviceFile>(file: &F, contents: &Contents) -> io::Result<()> {
+fn fill<F: DeviceFile>(file: &F, contents: &Contents, progress: Blocks<'_>) -> Result<(), IndexError> {
     let mut out = Sections { file, header: header(contents)?, at: HEAD as u64, table: Vec::new() };
     events(&mut out, &contents.rows)?;
     by_id(&mut out, &contents.rows)?;
-    beside(&mut out, contents)?;
-    file.write_at(&layout::encode(&out.header, &out.table), 0)
+    ids(&mut out, &contents.ids)?;
+    out.blocks(progress)?;
+    names(&mut out, contents)?;
+    Ok(file.write_at(&layout::encode(&out.header, &out.table), 0)?)
 }
 
 fn header(contents: &Contents) -> io::Result<Header> {
@@ -68,17 +80,53 @@ struct Sections<'a, F> {
 
 impl<F: DeviceFile> Sections<'_, F> {
     fn add(&mut self, kind: Kind, width: u8, bytes: &[u8]) -> io::Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
+        self.stream(kind, width, |push| push(bytes))
+    }
+
+    /// A section, by the bytes that `fill` hands over.
+    fn stream<E: From<io::Error>>(
+        &mut self,
+        kind: Kind,
+        width: u8,
+        fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (file, at, mut len) = (self.file, &mut self.at, 0_u64);
+        let mut pages = Pages::new(&self.header, kind, |piece: &[u8]| {
+            file.write_at(piece, *at)?;
+            *at += piece.len() as u64;
+            Ok::<_, io::Error>(())
+        });
+        fill(&mut |bytes| {
+            len += bytes.len() as u64;
+            pages.push(bytes)
+        })?;
+        pages.finish()?;
+        if len > 0 {
+            let len = u32::try_from(len).map_err(|_| invalid("too much for one section"))?;
+            self.table.push((kind, width, len));
         }
-        let len = u32::try_from(bytes.len()).map_err(|_| invalid("too much for one section"))?;
-        self.table.push((kind, width, len));
-        pages::encode(&self.header, kind, bytes, |piece| {
-            self.file.write_at(piece, self.at)?;
-            self.at += piece.len() as u64;
-            Ok(())
+        Ok(())
+    }
+
+    /// The blocks of progress, as they are told.
+    fn blocks(&mut self, progress: Blocks<'_>) -> Result<(), IndexError> {
+        self.stream(Kind::Progress, 0, |push| {
+            let mut written = Ok(());
+            progress(&mut |offset, payload| {
+                if written.is_ok() {
+                    written = block(offset, payload, push);
+                }
+            })?;
+            Ok(written?)
         })
     }
+}
+
+fn block(offset: u32, payload: &[u8], push: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let len = u32::try_from(payload.len()).map_err(|_| invalid("too long"))?;
+    push(&offset.to_le_bytes())?;
+    push(&len.to_le_bytes())?;
+    push(payload)
 }
 
 /// The columns.
@@ -163,22 +211,18 @@ fn by_id<F: DeviceFile>(out: &mut Sections<'_, F>, rows: &[Row]) -> io::Result<(
     out.add(Kind::Fence, 4, &fence)
 }
 
-/// All that is not of an event.
-fn beside<F: DeviceFile>(out: &mut Sections<'_, F>, contents: &Contents) -> io::Result<()> {
-    let mut ids = Vec::with_capacity(contents.ids.len() * 40);
-    for row in &contents.ids {
+fn ids<F: DeviceFile>(out: &mut Sections<'_, F>, rows: &[IdRow]) -> io::Result<()> {
+    let mut ids = Vec::with_capacity(rows.len() * 40);
+    for row in rows {
         ids.extend(row.key.0.to_le_bytes());
         ids.extend(id(row.id));
         ids.extend(row.kept_at.0.to_le_bytes());
     }
-    out.add(Kind::Ids, 40, &ids)?;
-    let mut progress = Vec::new();
-    for (offset, payload) in &contents.progress {
-        progress.extend(offset.to_le_bytes());
-        append(&mut progress, payload)?;
-    }
-    out.add(Kind::Progress, 0, &progress)?;
-    drop(progress);
+    out.add(Kind::Ids, 40, &ids)
+}
+
+/// The names behind the segment's numbers, and what it stands for.
+fn names<F: DeviceFile>(out: &mut Sections<'_, F>, contents: &Contents) -> io::Result<()> {
     let mut lanes = Vec::new();
     for (number, name) in &contents.lanes {
         lanes.extend(number.to_le_bytes());

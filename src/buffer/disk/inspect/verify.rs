@@ -111,7 +111,7 @@ impl Verified {
         self.indexes += 1;
         let read = folder.index(name).and_then(|index| {
             index.rows()?;
-            index.progress()?;
+            index.progress(&mut |_, _| {})?;
             index.ids()?;
             index.names()?;
             index.replaces()?;
@@ -152,12 +152,14 @@ impl Verified {
             let what = format!("an index that lacks the event at {} of {file}", row.offset);
             self.tell(of_index.clone(), 0, 0, &what);
         }
-        for (offset, payload) in index.progress().unwrap_or_default() {
-            if segment.payload(offset, Kind::Progress).as_ref() != Some(&payload) && !told(offset) {
+        // Whether it can be read was told with its other pages.
+        let _ = index.progress(&mut |offset, payload| {
+            let here = segment.payload(offset, Kind::Progress);
+            if here.as_deref() != Some(payload) && !told(offset) {
                 let len = (payload.len() + record::RECORD_HEADER) as u64;
                 self.tell(file.to_owned(), u64::from(offset), len, "progress that its index names");
             }
-        }
+        });
     }
 }
 

@@ -80,18 +80,9 @@ impl<D: Device> Recovery<'_, D> {
     /// All progress, in the order of the log.
     fn tell_progress(&mut self, rebuild: &mut dyn Rebuild, missing: &mut Missing) {
         for (number, segment) in &self.found.segments {
-            let mut damaged = 0;
-            let blocks = segment.progress(&mut |_, _| damaged += 1).unwrap_or_else(|error| {
-                tracing::error!(segment = number, "progress cannot be read: {error}");
-                if let IndexError::Io(error) = error {
-                    self.found.failures.push(error);
-                }
-                Vec::new()
-            });
-            self.found.corrupt += damaged;
-            let mut seq_end = 0;
-            for (offset, payload) in blocks {
-                for step in steps(segment, &payload) {
+            let (mut damaged, mut seq_end) = (0, 0);
+            let told = segment.progress(&mut |_, _| damaged += 1, &mut |offset, payload| {
+                for step in steps(segment, payload) {
                     seq_end = seq_end.max(step.seq.saturating_add(1));
                     if step.what == What::Requeued {
                         segment.requeues();
@@ -104,7 +95,14 @@ impl<D: Device> Recovery<'_, D> {
                     }
                     rebuild.progress(Loc { segment: *number, offset }, step);
                 }
+            });
+            if let Err(error) = told {
+                tracing::error!(segment = number, "progress cannot be read: {error}");
+                if let IndexError::Io(error) = error {
+                    self.found.failures.push(error);
+                }
             }
+            self.found.corrupt += damaged;
             segment.bound(seq_end);
             self.found.next_seq = self.found.next_seq.max(seq_end);
         }
@@ -121,8 +119,8 @@ impl<D: Device> Recovery<'_, D> {
                 missing.insert(row.seq, source.map_or_else(Vec::new, |source| source.lanes.to_vec()));
             }
             // What the segment itself said of its events settles them, too.
-            for (_, payload) in index.progress().unwrap_or_default() {
-                for step in super::super::record::decode_progress(&payload).unwrap_or_default() {
+            let told = index.progress(&mut |_, payload| {
+                for step in super::super::record::decode_progress(payload).unwrap_or_default() {
                     let Some(lane) = numbers.lane(step.lane) else { continue };
                     if let Some(lanes) = missing.get_mut(&step.seq) {
                         let settles = matches!(step.what, What::Delivered | What::Dead(_) | What::Lost);
@@ -132,6 +130,9 @@ impl<D: Device> Recovery<'_, D> {
                         }
                     }
                 }
+            });
+            if let Err(error) = told {
+                tracing::warn!(segment = index.number(), "its progress cannot be read: {error}");
             }
         }
         missing

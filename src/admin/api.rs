@@ -150,7 +150,8 @@ impl Desk {
             }
             [list @ ("events" | "dead")] => {
                 get(asked.method)?;
-                let page = page_of(list, query, now)?;
+                let mut page = page_of(list, query, now)?;
+                view.know_former_names(&mut page.filter);
                 if page.filter.status == Some("rejected") {
                     rejected::page(&view, &page)?
                 } else {
@@ -201,13 +202,15 @@ impl Desk {
                 Ok(Done { what: "release of a refused request", count: 1, answer })
             }
             Change::ReplayDead => {
-                self.replay("replay of dead letters", filter::choice(body, now)?, (request_id, now)).await
+                let choice = self.named(filter::choice(body, now)?);
+                self.replay("replay of dead letters", choice, (request_id, now)).await
             }
             Change::ReplayEvents => {
-                self.replay("replay of events", filter::events(body, now)?, (request_id, now)).await
+                let choice = self.named(filter::events(body, now)?);
+                self.replay("replay of events", choice, (request_id, now)).await
             }
             Change::DropDead => {
-                let choice = filter::choice(body, now)?;
+                let choice = self.named(filter::choice(body, now)?);
                 if !choice.filtered && !choice.all {
                     return Err(Refusal::invalid(
                         "all",
@@ -224,6 +227,12 @@ impl Desk {
                 Ok(Done { what: verb.what(), count: 1, answer })
             }
         }
+    }
+
+    /// With the names that its destination had.
+    fn named(&self, mut choice: filter::Choice) -> filter::Choice {
+        self.view.know_former_names(&mut choice.filter);
+        choice
     }
 
     /// At once, or at a rate from now on.

@@ -102,16 +102,21 @@ impl Replays {
     }
 }
 
-/// Sends an event again, where one destination was asked for to that one alone; whether it goes out. What finds no room
-/// stays as it is.
+/// Sends an event again, where one destination was asked for to that one alone, under whatever name it stands there;
+/// whether it goes out. What finds no room stays as it is.
 fn again(buffer: &Buffer, choice: &Choice, id: EventId) -> bool {
     let dead = choice.filter.status == Some("dead");
-    match &choice.filter.destination {
-        Some(destination) if dead => buffer.requeue_dead_at(id, destination),
-        None if dead => buffer.requeue_dead(id),
-        Some(destination) => matches!(buffer.replay_at(id, destination), Ok(Some(1..))),
-        None => matches!(buffer.replay(id), Ok(Some(1..))),
+    if choice.filter.destination.is_none() {
+        return if dead { buffer.requeue_dead(id) } else { matches!(buffer.replay(id), Ok(Some(1..))) };
     }
+    let at = |name: &&str| {
+        if dead {
+            buffer.requeue_dead_at(id, name)
+        } else {
+            matches!(buffer.replay_at(id, name), Ok(Some(1..)))
+        }
+    };
+    choice.filter.destinations().filter(at).count() > 0
 }
 
 /// How many events went out again, or would, where that is to be counted `only`. Newest first, and each once: one that
@@ -140,10 +145,8 @@ pub(super) fn drop_dead(buffer: &Buffer, choice: &Choice) -> usize {
     }
     let mut count = 0;
     each_page(buffer, choice, |view| {
-        let chosen = |name: &str| choice.filter.destination.as_deref().is_none_or(|wanted| wanted == name);
-        let dead =
-            view.destinations.iter().filter(|p| matches!(p.status, Status::Dead(_)) && chosen(&p.name));
-        count += dead.count();
+        let dead = view.destinations.iter().filter(|place| matches!(place.status, Status::Dead(_)));
+        count += dead.filter(|place| choice.filter.wants_destination(&place.name)).count();
     });
     count
 }

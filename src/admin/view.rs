@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, EventFilter};
 use crate::clock::{Clock, Millis};
 use crate::dedupe::Dedupe;
 use crate::delivery::{DestinationHealth, LaneState, Pause};
@@ -88,6 +88,14 @@ impl AdminView {
     pub(super) fn orphans(&self) -> Vec<Arc<str>> {
         let lanes = self.buffer.stats().destinations.into_iter();
         lanes.filter(|lane| !lane.configured && lane.events > 0).map(|lane| lane.destination).collect()
+    }
+
+    /// Lets `filter` find what stands under the names that its destination had.
+    pub(super) fn know_former_names(&self, filter: &mut EventFilter) {
+        let Some(name) = &filter.destination else { return };
+        let known = (self.destinations)().into_iter();
+        let mut named = known.filter(|health| health.configured && *health.name == **name);
+        filter.formerly = named.next().map(|health| health.formerly).unwrap_or_default();
     }
 
     /// `/metrics`, with the gauges as they stand now.

@@ -68,6 +68,8 @@ pub struct EventFilter {
     pub route: Option<String>,
     /// For this destination.
     pub destination: Option<String>,
+    /// The names that it had: what stands under one of them passes, too.
+    pub formerly: Vec<Arc<str>>,
     /// `"pending"`, `"delivered"` or `"dead"` at some destination (the filtered one, if given).
     pub status: Option<&'static str>,
     /// Of this type; a `*` at the end stands for any rest.
@@ -101,11 +103,23 @@ impl EventFilter {
         event.event_id.as_deref() == Some(id) || self.own_id() == Some(event.id)
     }
 
+    /// The destination that it names, and the names that it had; nothing where it means all destinations.
+    pub fn destinations(&self) -> impl Iterator<Item = &str> {
+        self.destination.iter().flat_map(|name| {
+            std::iter::once(name.as_str()).chain(self.formerly.iter().map(|former| &**former))
+        })
+    }
+
+    /// Whether what stands at this destination passes.
+    #[must_use]
+    pub fn wants_destination(&self, name: &str) -> bool {
+        self.destination.is_none() || self.destinations().any(|wanted| wanted == name)
+    }
+
     /// Whether this state at this destination passes.
     #[must_use]
     pub fn wants_place(&self, destination: &str, status: Status) -> bool {
-        self.destination.as_deref().is_none_or(|wanted| wanted == destination)
-            && self.status.is_none_or(|wanted| wanted == status.as_str())
+        self.wants_destination(destination) && self.status.is_none_or(|wanted| wanted == status.as_str())
     }
 }
 

@@ -388,7 +388,7 @@ fn a_replay_at_a_rate_goes_on_by_itself() {
 fn what_waits_for_a_destination_that_is_gone_is_orphaned() {
     let house = house();
     house.keep(event(1), &["app"]);
-    let orphan = house.keep(event(2), &["app", "old"]);
+    let orphan = house.keep(event(2), &["app", "gone"]);
     let events = house.get("/api/v1/events?status=orphaned").json()["events"].clone();
     assert_eq!(events.as_array().map(Vec::len), Some(1), "{events}");
     assert_eq!(events[0]["id"], orphan.to_string());
@@ -397,7 +397,35 @@ fn what_waits_for_a_destination_that_is_gone_is_orphaned() {
     assert_eq!(house.get("/api/v1/events?status=pending").json()["events"].as_array().map(Vec::len), Some(2));
     let none = house.get("/api/v1/events?status=orphaned&destination=app").json();
     assert_eq!(none["events"], json!([]));
-    assert!(house.get("/metrics").body.contains("hooklatch_orphaned_events{destination=\"old\"} 1"));
+    assert!(house.get("/metrics").body.contains("hooklatch_orphaned_events{destination=\"gone\"} 1"));
+}
+
+/// What pends under the old name of a renamed destination is what its operator looks for under the new one.
+#[test]
+fn what_stands_under_a_former_name_is_found_replayed_and_dropped_under_the_new_one() {
+    let house = house();
+    house.keep(event(1), &["billing"]);
+    let old = house.keep(event(2), &["old", "billing"]);
+    let new = house.keep(event(3), &["app"]);
+    let listed = |query: &str| -> Vec<String> {
+        let events = house.get(&format!("/api/v1/{query}")).json()["events"].clone();
+        let ids = events.as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap().to_owned());
+        ids.collect()
+    };
+    assert_eq!(listed("events?destination=app"), [new.to_string(), old.to_string()]);
+    assert_eq!(listed("events?destination=app&status=pending"), [new.to_string(), old.to_string()]);
+    assert_eq!(listed("events?destination=old"), [old.to_string()], "the old name still means itself");
+    house.settle("old", GONE, 410);
+    house.settle("app", GONE, 410);
+    assert_eq!(listed("dead?destination=app"), [new.to_string(), old.to_string()]);
+    let of_app = "{\"destination\":\"app\"}";
+    assert_eq!(house.post("/api/v1/dead/replay", of_app).json()["replayed"], 2);
+    assert_eq!((house.buffer.lane("old").depth().0, house.buffer.lane("app").depth().0), (1, 1));
+    house.settle("old", GONE, 410);
+    let dry = house.post("/api/v1/dead/drop", "{\"destination\":\"app\",\"dry_run\":true}").json();
+    assert_eq!(dry, json!({"dropped": 1, "dry_run": true}));
+    assert_eq!(house.post("/api/v1/dead/drop", of_app).json()["dropped"], 1);
+    assert_eq!(listed("dead"), [""; 0]);
 }
 
 #[test]

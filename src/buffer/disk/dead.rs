@@ -196,8 +196,9 @@ impl DeadLetters {
             if bytes >= PAGE_BYTES {
                 return Ok((found, true));
             }
-            for letter in read.of(id, filter.destination.as_deref())? {
+            for letter in read.of(id, None)? {
                 match letter {
+                    Ok(letter) if !filter.wants_destination(&letter.destination) => {}
                     Ok(letter) => {
                         bytes += row::size(&letter);
                         found.push(letter);

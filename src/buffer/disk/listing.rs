@@ -306,12 +306,8 @@ impl Shared {
             return false;
         }
         let names = self.names.read();
-        let mut lanes = source.lanes.iter().filter(|lane| {
-            filter
-                .destination
-                .as_deref()
-                .is_none_or(|wanted| names.lane_name(**lane).is_some_and(|name| **name == *wanted))
-        });
+        let named = |lane: u32| names.lane_name(lane).is_some_and(|name| filter.wants_destination(name));
+        let mut lanes = source.lanes.iter().filter(|lane| filter.destination.is_none() || named(**lane));
         match filter.status {
             Some(status) => {
                 let state = self.state.lock();

@@ -59,13 +59,13 @@ impl DeadLetters {
             let batch = self.with(|open| {
                 let (ids, more) = query.ids(&open.connection, before.as_deref(), BATCH)?;
                 let removed = self.delete(open, |all| {
-                    let mut find = all.prepare(
-                        "SELECT rowid, id, destination FROM dead_letters WHERE id = ?1 AND (?2 IS NULL OR destination = ?2)",
-                    )?;
+                    let mut find =
+                        all.prepare("SELECT rowid, id, destination FROM dead_letters WHERE id = ?1")?;
                     let mut found = Vec::new();
                     for id in &ids {
-                        found.append(&mut rows_of(&mut find, (id, filter.destination.as_deref()))?);
+                        found.append(&mut rows_of(&mut find, (id,))?);
                     }
+                    found.retain(|found| filter.wants_destination(&found.destination));
                     Ok(found)
                 })?;
                 Ok((removed.places, if more { ids.last().cloned() } else { None }))

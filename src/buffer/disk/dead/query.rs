@@ -1,5 +1,6 @@
 //! Searching: first the ids of the events that pass, from one index, then their rows by id.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use rusqlite::types::Value;
@@ -14,7 +15,7 @@ use crate::event::EventId;
 #[derive(Debug)]
 pub(super) struct Query {
     index: &'static str,
-    conditions: Vec<&'static str>,
+    conditions: Vec<Cow<'static, str>>,
     values: Vec<Value>,
 }
 
@@ -31,8 +32,9 @@ impl Query {
                 None => query.add("event_id = ?", [text(id)]),
             }
         }
-        if let Some(destination) = &filter.destination {
-            query.add("destination = ?", [text(destination)]);
+        let named: Vec<Value> = filter.destinations().map(text).collect();
+        if !named.is_empty() {
+            query.add(format!("destination IN (?{})", ", ?".repeat(named.len() - 1)), named);
         }
         if let Some(route) = &filter.route {
             query.add("route = ?", [text(route)]);
@@ -70,8 +72,8 @@ impl Query {
         }
     }
 
-    fn add<const N: usize>(&mut self, condition: &'static str, values: [Value; N]) {
-        self.conditions.push(condition);
+    fn add(&mut self, condition: impl Into<Cow<'static, str>>, values: impl IntoIterator<Item = Value>) {
+        self.conditions.push(condition.into());
         self.values.extend(values);
     }
 
@@ -85,7 +87,7 @@ impl Query {
         let mut conditions = self.conditions.clone();
         let mut values = self.values.clone();
         if let Some(before) = before {
-            conditions.push("id < ?");
+            conditions.push("id < ?".into());
             values.push(text(before));
         }
         // An event may have several rows, so a page may have fewer ids than rows; it never splits an event, since rows

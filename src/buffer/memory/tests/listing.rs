@@ -69,6 +69,7 @@ fn each_word_of_a_filter_narrows_the_list() {
         (EventFilter { route: text("strip"), ..all() }, vec![]),
         (EventFilter { destination: text("audit"), ..all() }, vec![second]),
         (EventFilter { destination: text("nowhere"), ..all() }, vec![]),
+        (EventFilter { destination: text("new"), formerly: vec!["audit".into()], ..all() }, vec![second]),
         (EventFilter { status: Some("dead"), ..all() }, vec![first]),
         (EventFilter { status: Some("delivered"), ..all() }, vec![second]),
         (EventFilter { status: Some("pending"), ..all() }, vec![second]),

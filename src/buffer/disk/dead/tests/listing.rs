@@ -17,6 +17,8 @@ fn filters() -> Vec<EventFilter> {
         EventFilter::default(),
         filter(|f| f.route = Some("route-1".into())),
         filter(|f| f.destination = Some("b".into())),
+        filter(|f| (f.destination, f.formerly) = (Some("new".into()), vec!["b".into()])),
+        filter(|f| (f.destination, f.formerly) = (Some("a".into()), vec!["none".into(), "b".into()])),
         filter(|f| f.status = Some("dead")),
         filter(|f| f.status = Some("pending")),
         of_type("push"),

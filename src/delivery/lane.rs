@@ -180,6 +180,14 @@ impl LaneTask {
                     if self.scheduler.tell_first_dead() {
                         self.alert_first_dead(&"none: it became older than max_age before its first attempt");
                     }
+                    if self.scheduler.tell_later_names_wait() {
+                        self.tools.metrics.limit_hit("formerly");
+                        tracing::warn!(
+                            destination = &*settings.name,
+                            "events of many order keys wait under a former name: until some of them end, nothing that \
+                             came under the new name is sent"
+                        );
+                    }
                     return other;
                 }
             }

@@ -358,6 +358,12 @@ impl Scheduler {
         std::mem::take(&mut self.first_dead_untold)
     }
 
+    /// Whether what came under a later name waits for an earlier one's, whatever its key, which is news: see
+    /// [`Succession`].
+    pub(super) fn tell_later_names_wait(&mut self) -> bool {
+        self.succession.tell_full()
+    }
+
     /// The event of a probe that failed stays in our hands, so that the next probe is another one.
     fn hold(&mut self, seat: &Seat) {
         self.held.push_back((seat.lane, seat.event));

@@ -19,6 +19,14 @@ pub(super) struct Succession {
     /// By the number of its lane.
     parked: Vec<(usize, Delivery)>,
     slot: u8,
+    /// A later name waits because as many are parked as may be: nobody was told yet, or was.
+    full: Option<Told>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    NotYet,
+    Already,
 }
 
 impl Succession {
@@ -33,6 +41,7 @@ impl Succession {
             return Some(passed);
         }
         if let Some(at) = self.parked.iter().position(|(number, parked)| !must_wait(lanes, *number, parked)) {
+            self.full = None;
             return Some(self.parked.remove(at));
         }
         self.slot = (self.slot + 1) % ONE_IN;
@@ -55,11 +64,20 @@ impl Succession {
             }
             self.parked.push((number, delivery));
         }
+        self.full.get_or_insert(Told::NotYet);
         None
+    }
+
+    /// Whether a later name waits, since it did not, because as many are parked as may be, and nobody was told.
+    pub(super) fn tell_full(&mut self) -> bool {
+        let news = self.full == Some(Told::NotYet);
+        self.full = self.full.map(|_| Told::Already);
+        news
     }
 
     /// Nothing is parked any more: what was is to be put back.
     pub(super) fn give_back(&mut self) -> impl Iterator<Item = (usize, EventId)> + use<> {
+        self.full = None;
         let parked = std::mem::take(&mut self.parked);
         parked.into_iter().map(|(lane, delivery)| (lane, delivery.event.id))
     }

@@ -1,17 +1,16 @@
 //! What is next where a destination had another name.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::double::{Act, Double, answer};
 use super::request::event;
-use super::rig::{NOW, buffer};
-use crate::buffer::{Buffer, BufferOptions, BufferSettings, DeadReason, Lane, Settled};
+use super::rig::{MS, NOW, Rig, SECONDS, buffer, disk_buffer};
+use crate::buffer::{Buffer, DeadReason, Lane, Settled};
 use crate::clock::{Clock, Millis};
 use crate::delivery::succession::Succession;
-use crate::event::{Ack, Answer, Attempt, ClaimKeeper, DedupeKey, Event, EventId, OrderKey, Priority, Turn};
-use crate::observe::Metrics;
+use crate::event::{Ack, Answer, Attempt, Event, EventId, OrderKey, Priority, Turn};
 
 /// Two names of one destination.
 struct Names {
@@ -20,17 +19,6 @@ struct Names {
     new: Lane,
     succession: Succession,
     _folder: Option<tempfile::TempDir>,
-}
-
-/// Remembers nothing.
-#[derive(Debug)]
-struct Nobody;
-
-impl ClaimKeeper for Nobody {
-    fn confirm(&self, _: DedupeKey, _: EventId, _: Millis) {}
-    fn release(&self, _: DedupeKey, _: Vec<Arc<str>>) {}
-    fn restore(&self, _: DedupeKey, _: EventId, _: Millis) {}
-    fn forget(&self, _: DedupeKey) {}
 }
 
 impl Names {
@@ -45,13 +33,7 @@ impl Names {
     }
 
     fn on_disk() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_owned();
-        let options =
-            BufferOptions { path, max_bytes: 8 << 20, max_event: 64 << 10, ..BufferOptions::default() };
-        let settings = BufferSettings::new(options).unwrap();
-        let clock = Clock::manual(NOW);
-        let buffer = Buffer::disk(&settings, clock, Arc::new(Nobody), Metrics::new()).unwrap();
+        let (buffer, folder) = disk_buffer(&Clock::manual(NOW));
         Self::over(buffer, Some(folder))
     }
 
@@ -152,6 +134,7 @@ async fn so_many_may_wait_for_the_earlier_name_and_then_the_later_one_waits() {
     }
     names.keep(&names.new, "free", Priority::Normal, 0).await;
     assert_eq!(names.take(), None, "64 are parked");
+    assert!(names.succession.tell_full() && !names.succession.tell_full(), "it is told once");
     names.keep(&names.old, "also old", Priority::Normal, 0).await;
     assert_eq!(names.take(), Some((0, "also old".to_owned())));
     // Seven are freed, so there is room to look at those behind.
@@ -169,6 +152,29 @@ async fn so_many_may_wait_for_the_earlier_name_and_then_the_later_one_waits() {
     assert_eq!(rest.iter().filter(|(lane, _)| *lane == 0).count(), 63);
     assert_eq!(rest.last(), Some(&(1, "free".to_owned())));
     assert_eq!(rest.len(), 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_is_told_that_the_later_name_waits() {
+    let unavailable = Double::always(Act::Answer(answer(503, "", "")));
+    let rig = Rig::new(unavailable, |options| {
+        options.retry_delays = vec![SECONDS(3600); 3];
+        options.breaker_failures = 1000;
+    });
+    let (old, new) = (rig.buffer.lane("old"), rig.lane.clone());
+    let names = ["old", "app"].map(|name| (name.into(), Default::default()));
+    rig.buffer.set_destinations(&names);
+    rig.change(|control| control.lanes = [old.clone(), new.clone()].into());
+    let hits = || rig.metrics.encode().contains("hooklatch_limit_hits_total{limit=\"formerly\"} 1\n");
+    for lane in [&old, &new] {
+        for key in 1..=70 {
+            let turn = Turn { order_key: OrderKey::from_bits(key), ..Turn::default() };
+            let event = Event { turn, received_at: NOW, ..event("{}") };
+            rig.buffer.keep(event, std::slice::from_ref(lane), None, Ack::Memory).await.unwrap();
+        }
+        tokio::time::sleep(MS(100)).await;
+        assert_eq!((rig.app.count(), hits()), (70, lane.destination() == new.destination()));
+    }
 }
 
 #[tokio::test]

@@ -50,6 +50,18 @@ soak: build deps-test ## what durability promises, at length: 200 kills of the r
 	@HOOKLATCH_BIN=$(abspath $(BIN)) HOOKLATCH_KILLS=200 HOOKLATCH_SOAK=1 \
 		$(CARGO) nextest run --locked --profile soak -E 'test(durability::) | test(disk::)'
 
+# libFuzzer with the coverage that it goes by, on the usual toolchain; `cargo +nightly fuzz run record` adds a sanitizer.
+FUZZ_SECONDS ?= 60
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+COVERAGE := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+
+.PHONY: fuzz
+fuzz: deps-build ## any bytes as records of the spool, for FUZZ_SECONDS (60)
+	@RUSTFLAGS="$(COVERAGE)" $(CARGO) build --locked --release --manifest-path fuzz/Cargo.toml --target $(HOST)
+	@mkdir -p fuzz/corpus/record && cd fuzz && target/$(HOST)/release/record -max_total_time=$(FUZZ_SECONDS) corpus/record
+
 .PHONY: fmt-check
 fmt-check:
 	@$(CARGO) fmt --check

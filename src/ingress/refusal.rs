@@ -104,7 +104,7 @@ impl Refusal {
     pub fn signed_by_us() -> Self {
         Self::new(
             RequestOutcome::InvalidSignature,
-            "A body this short and plain could be a challenge that this route signed for anybody.",
+            "What is signed here could be a challenge, which this route signs for anybody: it is as short and plain.",
         )
     }
 

@@ -94,6 +94,16 @@ impl Verifier {
         }
     }
 
+    /// Whether `is` is true of one of the texts that a signature of `message` may be over, be it right or not.
+    #[must_use]
+    pub fn any_signed(&self, message: &Message<'_>, is: &dyn Fn(&[u8]) -> bool) -> bool {
+        match &self.check {
+            Check::Signed(scheme, keys) => scheme.any_signed(keys, message, is),
+            // No handshake signs with the keys of these: see [`Scheme::key_of`].
+            Check::Clear(..) | Check::Token(..) | Check::Form(_) | Check::Unread => false,
+        }
+    }
+
     /// Its scheme.
     #[must_use]
     pub fn scheme(&self) -> &Arc<Scheme> {

@@ -206,7 +206,11 @@ impl Ingress {
                 }
                 verified => Some(verified?),
             };
-            if settings.challenges.could_have_signed(bytes) {
+            let challenges = &settings.challenges;
+            let for_anybody = |text: &[u8]| challenges.could_have_signed(text);
+            if challenges.sign()
+                && (challenges.could_hold(bytes) || verifier.any_signed(&message, &for_anybody))
+            {
                 return Err(Refusal::signed_by_us());
             }
             if let Some(pin) = corridor.foreign(&message) {

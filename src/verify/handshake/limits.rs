@@ -81,8 +81,13 @@ impl Limits {
     }
 
     /// Whether `value` may go into an answer.
-    pub(super) fn allow(&self, value: &str) -> bool {
-        (self.least..=self.most).contains(&value.len()) && value.bytes().all(|byte| self.charset.has(byte))
+    pub(super) fn allow(&self, value: &[u8]) -> bool {
+        (self.least..=self.most).contains(&value.len()) && value.iter().all(|byte| self.charset.has(*byte))
+    }
+
+    /// The longest value that may, in bytes.
+    pub(super) fn most(&self) -> usize {
+        self.most
     }
 
     /// Whether `body` could be a part of what a challenge makes this handshake sign: of such a body a signature proves

@@ -221,9 +221,25 @@ impl Challenges {
         self.handshakes.0.iter().filter(fits).map(|handshake| Challenge { handshake, keys: &self.keys })
     }
 
-    /// Whether a signature over `body` proves nothing, because a challenge may have made hooklatch sign it.
+    /// Whether one of them signs with the key of the route's events.
     #[must_use]
-    pub fn could_have_signed(&self, body: &[u8]) -> bool {
+    pub fn sign(&self) -> bool {
+        self.handshakes.sign()
+    }
+
+    /// Whether a signature over `text` proves nothing, because a challenge makes hooklatch sign it for anybody.
+    #[must_use]
+    pub fn could_have_signed(&self, text: &[u8]) -> bool {
+        let signs = |handshake: &Handshake| {
+            let mut templates = handshake.templates();
+            templates.any(|template| template.could_sign(text, &self.keys, &handshake.limits))
+        };
+        self.handshakes.0.iter().any(signs)
+    }
+
+    /// Whether `body` could be a part of such a text: the rest of it could stand in a header.
+    #[must_use]
+    pub fn could_hold(&self, body: &[u8]) -> bool {
         self.handshakes.0.iter().any(|handshake| handshake.signs() && handshake.limits.could_hold(body))
     }
 }

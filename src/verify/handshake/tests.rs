@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::verify::mac::{Hash, Mac};
 
 const KEY: &[u8] = b"z3ZX4v7mAAUGykl3EcmkqbartmuW8VFOOzCloLx9Q45P0hLrFu";
 
@@ -129,13 +130,48 @@ fn what_is_signed_for_strangers_is_no_event() {
     assert_eq!(unsigned(&challenges, &get(&format!("{most}a"))), None);
     // What passes is recognised when it comes back as a body.
     for body in ["a", "12345", "true", "aGk=", "1700000000.abc", ""] {
-        assert!(challenges.could_have_signed(body.as_bytes()), "{body}");
+        assert!(challenges.could_hold(body.as_bytes()), "{body}");
+        assert_eq!(challenges.could_have_signed(body.as_bytes()), !body.is_empty(), "{body}");
     }
     for body in ["{}", "[1]", "a b", "a:b", "\"a\"", &"a".repeat(129)] {
+        assert!(!challenges.could_hold(body.as_bytes()), "{body}");
         assert!(!challenges.could_have_signed(body.as_bytes()), "{body}");
     }
     let echo = HandshakeSpec { text: Some("{query:c}".to_owned()), ..spec("GET", &[("query:c", THERE)]) };
-    assert!(!compiled(&[echo]).bind(keys(&[])).could_have_signed(b"a"), "an echo signs nothing");
+    let echo = compiled(&[echo]).bind(keys(&[]));
+    assert!(!echo.could_hold(b"a") && !echo.could_have_signed(b"a"), "an echo signs nothing");
+}
+
+/// What a challenge signs, of whatever words, is known again; what it does not sign is an event's business.
+#[test]
+fn whatever_a_challenge_signs_is_known_again() {
+    let spec = HandshakeSpec {
+        text: Some("{hex(hmac-sha256('v0:', query:c, '; ', handshake:token, query:d, endpoint))}".to_owned()),
+        length: Some((2, 3)),
+        ..spec("GET", &[("query:c", THERE)])
+    };
+    let challenges = compiled(&[spec]).bind(keys(&[("token", "secret")]));
+    let signed = "v0:ab; secretxyzhttps://e.com/hook";
+    let mut mac = Mac::new(Hash::Sha256, KEY).unwrap();
+    mac.update(signed.as_bytes());
+    let sent = get("https://e.com/hook?c=ab&d=xyz");
+    assert_eq!(unsigned(&challenges, &sent), Some((200, hex::encode(mac.finish()))));
+    for known in [signed, "v0:zzz; secret==http://other.example:8/a/b"] {
+        assert!(challenges.could_have_signed(known.as_bytes()), "{known}");
+    }
+    for other in [
+        "",
+        "v0:ab; ",
+        "v0:abcd; secretxyzhttps://e.com/hook",
+        "v0:a; secretxyzhttps://e.com/hook",
+        "v0:ab; secretx:zhttps://e.com/hook",
+        "v0:ab; Secretxyzhttps://e.com/hook",
+        "v0:ab; secretxyzhttps://e.com/hook?c=ab",
+        "v0:ab; secretxyzhttps://e.com/a b",
+        "v0:ab; secretxyzftp://e.com/hook",
+    ] {
+        assert!(!challenges.could_have_signed(other.as_bytes()), "{other}");
+    }
 }
 
 /// The vector of Braintree's own library (`tests/unit/test_webhooks.py`); its key is the SHA-1 of the private key.

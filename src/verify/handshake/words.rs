@@ -97,6 +97,14 @@ impl Template {
         }
     }
 
+    /// Whether some request makes it sign `text` with the key of the route's events.
+    pub(super) fn could_sign(&self, text: &[u8], keys: &Keys, limits: &Limits) -> bool {
+        self.0.iter().any(|piece| match piece {
+            Piece::Digest { function: Function::Hmac(_), of, .. } => could_be(of, text, keys, limits),
+            _ => false,
+        })
+    }
+
     fn words(&self) -> impl Iterator<Item = &Word> {
         self.0.iter().flat_map(|piece| match piece {
             Piece::Plain(word) => std::slice::from_ref(word),
@@ -177,7 +185,7 @@ impl Word {
         Some(match self {
             Self::Literal(text) => text.as_bytes().to_vec(),
             Self::Request(selector) => {
-                selector.extract(message).filter(|value| limits.allow(value))?.into_bytes()
+                selector.extract(message).filter(|value| limits.allow(value.as_bytes()))?.into_bytes()
             }
             Self::Endpoint => message.url.split('?').next().unwrap_or_default().as_bytes().to_vec(),
             Self::Setting(name) => keys.setting(name)?.expose().to_vec(),
@@ -196,6 +204,24 @@ impl Function {
             Self::Sha1 => digest::<Sha1>(parts),
             Self::Sha256 => digest::<Sha256>(parts),
         })
+    }
+}
+
+/// Whether some request makes `text` of `words`, one written after the other.
+fn could_be(words: &[Word], text: &[u8], keys: &Keys, limits: &Limits) -> bool {
+    let Some((first, rest)) = words.split_first() else { return text.is_empty() };
+    let goes_on = |own: &[u8]| text.strip_prefix(own).is_some_and(|text| could_be(rest, text, keys, limits));
+    let begins = |most: usize| (0..=most.min(text.len())).filter_map(|end| text.get(..end));
+    match first {
+        Word::Literal(literal) => goes_on(literal.as_bytes()),
+        Word::Setting(name) => keys.setting(name).is_some_and(|secret| goes_on(secret.expose())),
+        Word::Request(_) => begins(limits.most()).any(|own| limits.allow(own) && goes_on(own)),
+        // A stranger chooses the host where no public URL is configured.
+        Word::Endpoint => {
+            let is_url = text.starts_with(b"http://") || text.starts_with(b"https://");
+            let end = text.iter().position(|byte| *byte == b'?' || !byte.is_ascii_graphic());
+            is_url && begins(end.unwrap_or(text.len())).any(goes_on)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::super::place::{Place, View, refuse, twice};
 use super::super::port;
 use super::super::sign::NEEDS_PRIVATE_KEY;
 use super::super::template::{Field, MAX_FORM_FIELDS, Parts, Piece, Template, sorted_form};
-use super::super::timestamp::{TimePlace, Timestamp};
+use super::super::timestamp::TimePlace;
 use super::super::{Refusal, RefusalKind, Verified};
 use super::{Key, KeyKind, SignedScheme, check_required};
 use crate::clock::Millis;
@@ -40,6 +40,31 @@ impl SignedScheme {
             return Ok(verified);
         }
         check_required(&self.require, message)?;
+        let mut left = MAX_SIGNATURES;
+        self.each_group(message, now, |request, group| self.check_group(keys, request, group, &mut left))
+    }
+
+    /// Whether `is` is true of one of the texts that a signature of `message` may be over.
+    pub(in super::super) fn any_signed(
+        &self,
+        keys: &[Key],
+        message: &Message<'_>,
+        is: &dyn Fn(&[u8]) -> bool,
+    ) -> bool {
+        let found = self.each_group(message, None, |request, group| {
+            let time = self.sent_time(&request.view, group)?;
+            self.find(keys, request, group, time.as_deref(), |key, pieces| is(&key.joined(pieces)))
+        });
+        found.is_ok()
+    }
+
+    /// Goes through what stands where the signature does, until `look` finds something.
+    fn each_group<T>(
+        &self,
+        message: &Message<'_>,
+        now: Option<Millis>,
+        mut look: impl FnMut(&Request<'_>, &str) -> Result<Option<T>, Refusal>,
+    ) -> Result<T, Refusal> {
         let json = self.json(message)?;
         let view = View { message, json: &json };
         let found = self.place.read(&view)?;
@@ -52,7 +77,6 @@ impl SignedScheme {
         let urls = self.urls(message.url);
         let request = Request { view, id: &id, form: &fields, urls: &urls, now };
 
-        let mut left = MAX_SIGNATURES;
         let mut fault = None;
         for value in &found {
             let text = std::str::from_utf8(&value.text).ok().and_then(|text| self.writing.format.open(text));
@@ -61,8 +85,8 @@ impl SignedScheme {
                 continue;
             };
             for group in self.writing.groups(&text) {
-                match self.check_group(keys, &request, group, &mut left) {
-                    Ok(Some(verified)) => return Ok(verified),
+                match look(&request, group) {
+                    Ok(Some(looked_for)) => return Ok(looked_for),
                     Ok(None) => {}
                     Err(refusal) => fault = fault.or(Some(refusal)),
                 }
@@ -99,35 +123,50 @@ impl SignedScheme {
         group: &str,
         left: &mut usize,
     ) -> Result<Option<Verified>, Refusal> {
-        let timestamp = match &self.timestamp {
-            Some(timestamp) => Some((timestamp, self.sent_time(timestamp, &request.view, group)?)),
-            None => None,
+        let time = self.sent_time(&request.view, group)?;
+        let most = *left;
+        let matched = self.find(keys, request, group, time.as_deref(), |key, pieces| {
+            self.matches(key, pieces, group, most)
+        })?;
+        let Some(secret) = matched else {
+            *left = left.saturating_sub(self.writing.format.signatures(group).count());
+            return Ok(None);
         };
+        let timestamp = match (&self.timestamp, &time) {
+            (Some(timestamp), Some(text)) => timestamp.check(text, request.now)?,
+            _ => None,
+        };
+        Ok(Some(Verified { secret, timestamp }))
+    }
+
+    /// The position of the first of `keys` with which `is_right` is true of something that may be signed.
+    fn find(
+        &self,
+        keys: &[Key],
+        request: &Request<'_>,
+        group: &str,
+        timestamp: Option<&[u8]>,
+        is_right: impl Fn(&Key, &[Piece<'_>]) -> bool,
+    ) -> Result<Option<usize>, Refusal> {
         let parts = Parts {
             view: request.view,
             list: group,
             format: &self.writing.format,
-            timestamp: timestamp.as_ref().map_or(&b""[..], |(_, text)| text),
+            timestamp: timestamp.unwrap_or_default(),
             time_header: self.time_header(),
             own_field: self.place.field(),
             id: request.id,
             url: request.view.message.url,
             form: request.form,
         };
-        let most = *left;
         for template in &self.signed {
             for url in request.urls.iter().flatten() {
                 let pieces = template.render(&Parts { url, ..parts })?;
-                let matched = keys.iter().position(|key| self.matches(key, &pieces, group, most));
-                let Some(secret) = matched else { continue };
-                let timestamp = match &timestamp {
-                    Some((timestamp, text)) => timestamp.check(text, request.now)?,
-                    None => None,
-                };
-                return Ok(Some(Verified { secret, timestamp }));
+                if let Some(position) = keys.iter().position(|key| is_right(key, &pieces)) {
+                    return Ok(Some(position));
+                }
             }
         }
-        *left = left.saturating_sub(self.writing.format.signatures(group).count());
         Ok(None)
     }
 
@@ -208,13 +247,9 @@ impl SignedScheme {
         refuse(RefusalKind::InvalidSignature, shown, message)
     }
 
-    /// The timestamp as it was sent.
-    fn sent_time<'a>(
-        &'a self,
-        timestamp: &'a Timestamp,
-        view: &View<'a>,
-        group: &'a str,
-    ) -> Result<Cow<'a, [u8]>, Refusal> {
+    /// The timestamp as it was sent; `None` where the scheme has none.
+    fn sent_time<'a>(&'a self, view: &View<'a>, group: &'a str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+        let Some(timestamp) = &self.timestamp else { return Ok(None) };
         let found = match &timestamp.place {
             TimePlace::Own(place) => place.read_one(view)?,
             TimePlace::Key(key) => self.writing.format.item(group, key).map(|text| match text {
@@ -222,7 +257,7 @@ impl SignedScheme {
                 Cow::Owned(text) => Cow::Owned(text.into_bytes()),
             }),
         };
-        found.ok_or_else(|| {
+        found.map(Some).ok_or_else(|| {
             let shown = timestamp.shown();
             let message = format!("The timestamp {shown}, a part of the signature, is missing.");
             refuse(RefusalKind::MissingSignature, &shown, message)

@@ -227,6 +227,7 @@ pub(super) static JWT: Schema = Schema {
         "algorithms",
         "body_hash",
         "body_hash_encoding",
+        "body_hash_unless_empty",
         "body_claim",
         "url_hash",
         "request_hash",

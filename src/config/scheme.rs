@@ -107,6 +107,10 @@ fn jwt(value: Value<'_>, name: &str) -> Option<JwtSpec> {
         algorithms: texts("algorithms"),
         body_hash: text("body_hash"),
         body_hash_encoding: text("body_hash_encoding"),
+        body_hash_unless_empty: table
+            .get("body_hash_unless_empty")
+            .and_then(Value::bool)
+            .unwrap_or_default(),
         body_claim: text("body_claim"),
         url_hash: text("url_hash"),
         request_hash: text("request_hash"),

@@ -37,6 +37,8 @@ pub(super) struct TokenScheme {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     pub(super) body_hash: Option<(Box<str>, Encoding)>,
+    /// Where the body is empty the token may lack its hash.
+    unless_empty: bool,
     pub(super) body_claim: Option<Box<str>>,
     pub(super) url_hash: Option<Box<str>>,
     pub(super) request_hash: Option<Box<str>>,
@@ -250,6 +252,11 @@ impl Rules {
             written.is_some() && spec.body_hash.is_none(),
             "no jwt.body_hash",
         );
+        faults.unused(
+            "jwt.body_hash_unless_empty",
+            spec.body_hash_unless_empty && spec.body_hash.is_none(),
+            "no jwt.body_hash",
+        );
         let mut duration = |key, text: &Option<String>| match text.as_deref().map(parse_duration) {
             None => Some(None),
             Some(Ok(duration)) => Some(Some(duration)),
@@ -259,6 +266,7 @@ impl Rules {
         let max_age = duration("jwt.max_age", &spec.max_age);
         let rules = Self {
             body_hash: text(&spec.body_hash).map(|claim| (claim, encoding)),
+            unless_empty: spec.body_hash_unless_empty,
             body_claim: text(&spec.body_claim),
             url_hash: text(&spec.url_hash),
             request_hash: text(&spec.request_hash),
@@ -332,8 +340,8 @@ impl Rules {
             self.equal(claims, name, message.body)?;
         }
         if let Some((name, encoding)) = &self.body_hash {
-            let absent = claims.get(name).is_none();
-            if !(absent && message.body.is_empty()) {
+            let unhashed = self.unless_empty && message.body.is_empty() && claims.get(name).is_none();
+            if !unhashed {
                 self.equal(claims, name, encoding.encode(&Hash::Sha256.digest([message.body])).as_bytes())?;
             }
         }

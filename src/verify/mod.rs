@@ -66,7 +66,8 @@
 //! | word | type, default | meaning |
 //! |---|---|---|
 //! | `algorithms` | list, required | `HS256` … `HS512`, `RS256` … `RS512`, `PS256` … `PS512`, `ES256` … `ES512`, `EdDSA`: what is taken. A secret that is written as a public key serves the ones with key pairs alone, any other the `HS` ones |
-//! | `body_hash`, `body_hash_encoding` | string, none and `"hex"` | the claim with the SHA-256 of the body; a token may lack it where the body is empty |
+//! | `body_hash`, `body_hash_encoding` | string, none and `"hex"` | the claim with the SHA-256 of the body |
+//! | `body_hash_unless_empty` | boolean, `false` | where the body is empty, tokens lack that claim. Then any token of the same key, whatever it was made for, vouches for a request without a body: only with other claims that tell what it is for |
 //! | `body_claim` | string, none | the claim that is the body |
 //! | `url_hash` | string, none | the claim with the hex SHA-256 of the URL |
 //! | `request_hash` | string, none | the claim with the hex SHA-256 of method, path and sorted query |

@@ -106,6 +106,8 @@ pub struct JwtSpec {
     pub body_hash: Option<String>,
     /// `body_hash_encoding`.
     pub body_hash_encoding: Option<String>,
+    /// `body_hash_unless_empty`; without it `false`.
+    pub body_hash_unless_empty: bool,
     /// `body_claim`: the claim that holds the body itself.
     pub body_claim: Option<String>,
     /// `url_hash`: the claim with the URL's SHA-256.

@@ -261,11 +261,21 @@ fn a_token_names_its_algorithms_and_binds_the_body_only_by_a_claim_that_must_be_
     let wrong = jwt(|jwt| {
         jwt.algorithms.push("none".to_owned());
         jwt.body_hash_encoding = text("hex");
+        jwt.body_hash_unless_empty = true;
         jwt.leeway = text("5");
         jwt.max_age = text("x");
     });
     let found = keys(&SchemeSpec { jwt: wrong, ..spec.clone() });
-    assert_eq!(found, ["jwt.algorithms", "jwt.body_hash_encoding", "jwt.leeway", "jwt.max_age"]);
+    assert_eq!(
+        found,
+        [
+            "jwt.algorithms",
+            "jwt.body_hash_encoding",
+            "jwt.body_hash_unless_empty",
+            "jwt.leeway",
+            "jwt.max_age"
+        ]
+    );
     assert_eq!(
         keys(&SchemeSpec { jwt: jwt(|jwt| jwt.optional = texts("iss")), ..spec.clone() }),
         ["jwt.optional"]

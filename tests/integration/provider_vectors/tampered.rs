@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+
 use hooklatch::clock::Millis;
 use hooklatch::units::parse_duration;
 use hooklatch::verify::{Provider, RefusalKind, SchemeSpec, Verifier};
@@ -191,6 +197,49 @@ fn a_body_that_is_cut_or_grown_is_refused_where_the_body_is_bound() {
         empty.body.clear();
         case.refuses(&empty, "no body");
     }
+}
+
+/// A token that the provider's key signed for another purpose says nothing of a body, so it vouches for none, an empty one
+/// neither; where it may, it must say for which URL it is.
+#[test]
+fn a_token_that_was_made_for_something_else_is_refused() {
+    let mut tried = 0;
+    for case in cases() {
+        let Some(jwt) = case.provider.written.jwt.as_ref().filter(|jwt| jwt.body_hash.is_some()) else {
+            continue;
+        };
+        if case.request.secret.contains("PUBLIC KEY") || !jwt.algorithms.iter().any(|word| word == "HS256") {
+            continue;
+        }
+        if jwt.body_hash.iter().any(|name| jwt.optional.contains(name)) {
+            assert!(!case.provider.scheme.binds_body(), "{}", case.provider.name);
+            continue;
+        }
+        let given = jwt.claims.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        let mut claims: serde_json::Map<String, Value> = given.collect();
+        claims.insert("sub".to_owned(), "a participant of a room".into());
+        let token = hs256(&case.request.secret, &Value::Object(claims));
+        for line in case.signature_lines() {
+            for body in [&b""[..], &case.request.body] {
+                let mut other = case.request.clone();
+                let prefix = prefixes(&case.provider.written).next().unwrap_or_default();
+                other.headers[line].1 = format!("{prefix}{token}").into_bytes();
+                other.body = body.to_vec();
+                case.refuses(&other, "another token of the same key");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 8, "{tried}");
+}
+
+/// A token with these claims.
+fn hs256(secret: &str, claims: &Value) -> String {
+    let parts = [r#"{"alg":"HS256","typ":"JWT"}"#.to_owned(), claims.to_string()];
+    let signed = parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
 #[test]

@@ -128,10 +128,15 @@ fn a_token_proves_what_its_claims_say() {
 }
 
 #[test]
-fn a_body_hash_may_be_missing_only_where_there_is_no_body() {
+fn a_body_hash_may_be_missing_only_where_there_is_no_body_and_the_scheme_says_so() {
     let mut spec = jwt();
     spec.jwt = Some(JwtSpec { algorithms: texts(&["HS256"]), body_hash: text("hash"), ..Default::default() });
     let without = token("s", &serde_json::json!({}));
+    assert_eq!(refused(check(&spec, &["s"], &without, b"")).1, "hash", "a token that was made for something else");
+    let empty = token("s", &serde_json::json!({ "hash": hex::encode(Sha256::digest(b"")) }));
+    assert!(check(&spec, &["s"], &empty, b"").is_ok());
+    spec.jwt.as_mut().unwrap().body_hash_unless_empty = true;
+    assert!(check(&spec, &["s"], &empty, b"").is_ok());
     assert!(check(&spec, &["s"], &without, b"").is_ok());
     assert!(check(&spec, &["s"], &without, b"x").is_err());
     let with = token("s", &serde_json::json!({ "hash": hex::encode(Sha256::digest(b"x")) }));

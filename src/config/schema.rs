@@ -233,6 +233,7 @@ pub(super) static JWT: Schema = Schema {
         "request_hash",
         "audience",
         "claims",
+        "required",
         "optional",
         "leeway",
         "max_age",

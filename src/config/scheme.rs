@@ -116,6 +116,7 @@ fn jwt(value: Value<'_>, name: &str) -> Option<JwtSpec> {
         request_hash: text("request_hash"),
         audience: text("audience"),
         claims: table.get("claims").map(pairs).unwrap_or_default(),
+        required: texts("required"),
         optional: texts("optional"),
         leeway: text("leeway"),
         max_age: text("max_age"),

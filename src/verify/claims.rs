@@ -44,6 +44,8 @@ pub(super) struct Rules {
     pub(super) request_hash: Option<Box<str>>,
     pub(super) audience: Option<Audience>,
     pub(super) claims: Box<[(Box<str>, Box<str>)]>,
+    /// Claims that must be there, whatever they say.
+    pub(super) required: Box<[Box<str>]>,
     /// Claims that a token may lack.
     optional: Box<[Box<str>]>,
     leeway: Duration,
@@ -279,6 +281,7 @@ impl Rules {
                 .iter()
                 .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
                 .collect(),
+            required: spec.required.iter().map(|name| name.as_str().into()).collect(),
             optional: spec.optional.iter().map(|name| name.as_str().into()).collect(),
             leeway: leeway?.unwrap_or_default(),
             max_age: max_age?,
@@ -287,6 +290,10 @@ impl Rules {
             if !rules.name(name) {
                 let hint = "name claims that the other words of jwt check, or leave it out";
                 faults.add("jwt.optional", format!("the claim {name:?} is not checked anyway"), hint);
+            }
+            if rules.required.contains(name) {
+                let message = format!("the claim {name:?} is required, and may be missing");
+                faults.add("jwt.optional", message, "leave it out of one of both");
             }
         }
         Some(rules)
@@ -323,6 +330,10 @@ impl Rules {
         message: &Message<'_>,
         now: Option<Millis>,
     ) -> Result<Option<Millis>, Refusal> {
+        if let Some(name) = self.required.iter().find(|name| claims.get(name).is_none_or(Value::is_null)) {
+            let message = format!("The token lacks the claim {name}: it was made for something else.");
+            return Err(refuse(RefusalKind::InvalidSignature, name, message));
+        }
         for (name, value) in &self.claims {
             self.equal(claims, name, value.as_bytes())?;
         }

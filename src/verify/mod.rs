@@ -73,7 +73,8 @@
 //! | `request_hash` | string, none | the claim with the hex SHA-256 of method, path and sorted query |
 //! | `audience` | string, none | `"url"`: the token must be for the public URL; or the text that `aud` must hold |
 //! | `claims` | table, none | claims and the text that each must be |
-//! | `optional` | list, none | those of the claims above that a token may lack |
+//! | `required` | list, none | claims that must be there, whatever they say: what tells a token that is an event from those that the same key signs for other purposes |
+//! | `optional` | list, none | those of the claims above but `required` that a token may lack |
 //! | `leeway` | duration, `"0s"` | on `exp`, `nbf` and `iat` |
 //! | `max_age` | duration, none | how old a token may be by `iat`, which is then required |
 //!

@@ -242,7 +242,10 @@ impl TokenScheme {
             Audience::Text(text) => text,
         });
         put(&audience.map(|_| "aud".into()), audience.unwrap_or_default().to_owned());
-        Ok(Value::Object(claims))
+        match rules.required.iter().find(|name| !claims.contains_key(&***name)) {
+            Some(name) => Err(format!("the token must have a claim {name}, and nothing says what it is")),
+            None => Ok(Value::Object(claims)),
+        }
     }
 }
 

@@ -118,6 +118,8 @@ pub struct JwtSpec {
     pub audience: Option<String>,
     /// `claims`: a table of claims and the text that each must be.
     pub claims: Vec<(String, String)>,
+    /// `required`: claims that must be there, whatever they say.
+    pub required: Vec<String>,
     /// `optional`: the claims among the above that a token may lack.
     pub optional: Vec<String>,
     /// `leeway`: a duration.

@@ -280,6 +280,12 @@ fn a_token_names_its_algorithms_and_binds_the_body_only_by_a_claim_that_must_be_
         keys(&SchemeSpec { jwt: jwt(|jwt| jwt.optional = texts("iss")), ..spec.clone() }),
         ["jwt.optional"]
     );
+    let both = jwt(|jwt| {
+        jwt.body_claim = text("data");
+        jwt.required = texts("data");
+        jwt.optional = texts("data");
+    });
+    assert_eq!(keys(&SchemeSpec { jwt: both, ..spec.clone() }), ["jwt.optional"]);
     spec.algorithm = "jws".to_owned();
     spec.jwt = jwt(|_| {});
     assert!(Scheme::compile(&spec).unwrap().binds_body());

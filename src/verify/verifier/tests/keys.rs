@@ -148,6 +148,33 @@ fn a_body_hash_may_be_missing_only_where_there_is_no_body_and_the_scheme_says_so
 }
 
 #[test]
+fn a_token_that_is_the_body_is_an_event_by_its_claims() {
+    let mut spec = jwt();
+    spec.signature.headers.clear();
+    spec.signature.prefixes.clear();
+    spec.signature.body = text("whole");
+    let words = JwtSpec { algorithms: texts(&["HS256"]), ..Default::default() };
+    spec.jwt = Some(JwtSpec { required: texts(&["id", "type"]), ..words });
+    let sent = |claims: serde_json::Value| {
+        let token = token("s", &claims);
+        check(&spec, &["s"], &Headers::default(), header(&token, "x-sig").trim_start_matches("Bearer ").as_bytes())
+    };
+    assert!(sent(serde_json::json!({ "id": "event_1", "type": false })).is_ok());
+    for (claims, lacking) in [
+        (serde_json::json!({ "sub": "a user", "exp": 2_000_000_000 }), "id"),
+        (serde_json::json!({ "id": "event_1", "Type": "a" }), "type"),
+        (serde_json::json!({ "id": "event_1", "type": null }), "type"),
+    ] {
+        let (kind, field, message) = refused(sent(claims));
+        assert_eq!((kind, field.as_str()), (RefusalKind::InvalidSignature, lacking));
+        assert!(message.contains("for something else"), "{message}");
+    }
+    let event = |body: &[u8]| verifier(&spec, &["s"]).sign(&message(&Headers::default(), body), "1", NOW);
+    assert!(event(br#"{"id":"event_1","type":"a"}"#).is_ok());
+    assert!(event(br#"{"id":"event_1"}"#).unwrap_err().contains("a claim type"));
+}
+
+#[test]
 fn a_public_key_is_no_secret_to_make_tokens_with() {
     let key = include_str!("../../asymmetric/testdata/rsa-public.pem");
     let mut spec = jwt();

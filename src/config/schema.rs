@@ -235,6 +235,7 @@ pub(super) static JWT: Schema = Schema {
         "claims",
         "required",
         "optional",
+        "unencoded",
         "leeway",
         "max_age",
     ],

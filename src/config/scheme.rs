@@ -107,10 +107,7 @@ fn jwt(value: Value<'_>, name: &str) -> Option<JwtSpec> {
         algorithms: texts("algorithms"),
         body_hash: text("body_hash"),
         body_hash_encoding: text("body_hash_encoding"),
-        body_hash_unless_empty: table
-            .get("body_hash_unless_empty")
-            .and_then(Value::bool)
-            .unwrap_or_default(),
+        body_hash_unless_empty: table.get("body_hash_unless_empty").and_then(Value::bool).unwrap_or_default(),
         body_claim: text("body_claim"),
         url_hash: text("url_hash"),
         request_hash: text("request_hash"),
@@ -118,6 +115,7 @@ fn jwt(value: Value<'_>, name: &str) -> Option<JwtSpec> {
         claims: table.get("claims").map(pairs).unwrap_or_default(),
         required: texts("required"),
         optional: texts("optional"),
+        unencoded: table.get("unencoded").and_then(Value::bool).unwrap_or_default(),
         leeway: text("leeway"),
         max_age: text("max_age"),
     };

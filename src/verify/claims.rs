@@ -30,6 +30,8 @@ pub(super) struct TokenScheme {
     pub(super) algorithms: Box<[JwtAlgorithm]>,
     /// What the token must claim; `None`: it claims nothing, it signs the body.
     pub(super) rules: Option<Rules>,
+    /// A detached signature is over the body as it is.
+    unencoded: bool,
     require: Box<[Required]>,
 }
 
@@ -77,9 +79,10 @@ impl TokenScheme {
             faults.add(
                 "jwt",
                 "a detached signature claims nothing",
-                "write jwt = { algorithms = […] } alone",
+                "write jwt = { algorithms = […] } alone, or with unencoded = true",
             );
         }
+        faults.unused("jwt.unencoded", written.unencoded && !detached, &with);
         let place = place?;
         let unfit =
             |place: &Place| matches!(place, Place::Each { .. }) || (detached && *place == Place::Whole);
@@ -88,7 +91,15 @@ impl TokenScheme {
         }
         let prefixes = prefixes(&spec.signature.prefixes);
         let rules = if detached { None } else { Some(rules?) };
-        Some(Self { place, prefixes, key, algorithms: algorithms?, rules, require })
+        Some(Self {
+            place,
+            prefixes,
+            key,
+            algorithms: algorithms?,
+            rules,
+            unencoded: written.unencoded,
+            require,
+        })
     }
 
     pub(super) fn binds_body(&self) -> bool {
@@ -175,7 +186,8 @@ impl TokenScheme {
         let mut fault = None;
         for (secret, key) in keys.iter().enumerate() {
             let claims = match &self.rules {
-                None => jwt::verify_detached(token, message.body, &self.algorithms, key).map(|()| None),
+                None => jwt::verify_detached(token, message.body, self.unencoded, &self.algorithms, key)
+                    .map(|()| None),
                 Some(rules) => jwt::verify(token, &self.algorithms, key).map(|claims| Some((rules, claims))),
             };
             match claims {
@@ -221,7 +233,7 @@ fn unreadable(shown: &str) -> Refusal {
 }
 
 fn only_algorithms(jwt: &JwtSpec) -> JwtSpec {
-    JwtSpec { algorithms: jwt.algorithms.clone(), ..JwtSpec::default() }
+    JwtSpec { algorithms: jwt.algorithms.clone(), unencoded: jwt.unencoded, ..JwtSpec::default() }
 }
 
 fn algorithms(spec: &JwtSpec, faults: &mut Faults) -> Option<Box<[JwtAlgorithm]>> {

@@ -225,14 +225,19 @@ pub(super) fn verify(token: &str, algorithms: &[JwtAlgorithm], key: &JwtKey) -> 
     Jws::parse(token)?.verify_claims(algorithms, key)
 }
 
-/// Checks `HEADER..SIGNATURE` over `payload`.
+/// Checks `HEADER..SIGNATURE` over `payload`; with `unencoded` only over the payload as it is.
 pub(super) fn verify_detached(
     token: &str,
     payload: &[u8],
+    unencoded: bool,
     algorithms: &[JwtAlgorithm],
     key: &JwtKey,
 ) -> Result<(), JwtFault> {
-    Jws::parse(token)?.verify_detached(payload, algorithms, key)
+    let jws = Jws::parse(token)?;
+    if unencoded && !jws.unencoded {
+        return Err(JwtFault::NotAToken);
+    }
+    jws.verify_detached(payload, algorithms, key)
 }
 
 /// A token that makes `claims`.

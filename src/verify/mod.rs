@@ -75,6 +75,7 @@
 //! | `claims` | table, none | claims and the text that each must be |
 //! | `required` | list, none | claims that must be there, whatever they say: what tells a token that is an event from those that the same key signs for other purposes |
 //! | `optional` | list, none | those of the claims above but `required` that a token may lack |
+//! | `unencoded` | boolean, `false` | with `jws`: only signatures over the body as it is (RFC 7797) are taken. One over its base64url may have been a token's, whose claims became the body |
 //! | `leeway` | duration, `"0s"` | on `exp`, `nbf` and `iat` |
 //! | `max_age` | duration, none | how old a token may be by `iat`, which is then required |
 //!

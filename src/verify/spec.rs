@@ -122,6 +122,8 @@ pub struct JwtSpec {
     pub required: Vec<String>,
     /// `optional`: the claims among the above that a token may lack.
     pub optional: Vec<String>,
+    /// `unencoded`; without it `false`.
+    pub unencoded: bool,
     /// `leeway`: a duration.
     pub leeway: Option<String>,
     /// `max_age`: a duration.

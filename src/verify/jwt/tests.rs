@@ -132,15 +132,17 @@ fn a_detached_signature_is_over_what_stands_elsewhere() {
     ] {
         for unencoded in [false, true] {
             let token = sign_detached(body, unencoded, Map::new(), algorithm, &signer).unwrap();
-            let check = |token: &str, body: &[u8]| verify_detached(token, body, &[algorithm], &key);
+            let check = |token: &str, body: &[u8]| verify_detached(token, body, false, &[algorithm], &key);
             assert_eq!(check(&token, body), Ok(()));
             assert_eq!(check(&token, b"{\"a\": 1}\n"), Err(JwtFault::NoKeyMatches));
             assert_eq!(check(&token, URL_SAFE_NO_PAD.encode(body).as_bytes()), Err(JwtFault::NoKeyMatches));
             let with_payload = token.replace("..", &format!(".{}.", URL_SAFE_NO_PAD.encode(body)));
             assert_eq!(check(&with_payload, body), Err(JwtFault::NotAToken));
             assert!(verify(&token, &[algorithm], &key).is_err());
+            let wanted = if unencoded { Ok(()) } else { Err(JwtFault::NotAToken) };
+            assert_eq!(verify_detached(&token, body, true, &[algorithm], &key), wanted);
             assert_eq!(
-                verify_detached(&token, body, &[JwtAlgorithm::Ps256], &key),
+                verify_detached(&token, body, unencoded, &[JwtAlgorithm::Ps256], &key),
                 Err(JwtFault::AlgorithmNotAllowed)
             );
         }
@@ -155,7 +157,7 @@ fn a_token_names_its_key() {
         header.insert("kid".to_owned(), kid.into());
         sign_detached(b"x", false, header, JwtAlgorithm::Es512, &private(P521)).unwrap()
     };
-    let check = |token: &str, key: &JwtKey| verify_detached(token, b"x", &[JwtAlgorithm::Es512], key);
+    let check = |token: &str, key: &JwtKey| verify_detached(token, b"x", false, &[JwtAlgorithm::Es512], key);
     assert_eq!(check(&signed("a"), &keys("a")), Ok(()));
     assert_eq!(check(&signed("a"), &keys("b")), Err(JwtFault::NoKeyMatches));
     let nameless = include_str!("../asymmetric/testdata/p521-public.pem");
@@ -186,7 +188,7 @@ proptest! {
         let forged = format!("{}.{}.{}", URL_SAFE_NO_PAD.encode("{\"alg\":\"HS256\"}"), URL_SAFE_NO_PAD.encode(&claims), text);
         for token in [&text, &forged] {
             prop_assert!(verify(token, &HS, &symmetric(SECRET)).is_err());
-            prop_assert!(verify_detached(token, claims.as_bytes(), &HS, &symmetric(SECRET)).is_err());
+            prop_assert!(verify_detached(token, claims.as_bytes(), false, &HS, &symmetric(SECRET)).is_err());
         }
     }
 

@@ -289,8 +289,13 @@ fn a_token_names_its_algorithms_and_binds_the_body_only_by_a_claim_that_must_be_
     spec.algorithm = "jws".to_owned();
     spec.jwt = jwt(|_| {});
     assert!(Scheme::compile(&spec).unwrap().binds_body());
+    spec.jwt = jwt(|jwt| jwt.unencoded = true);
+    assert!(Scheme::compile(&spec).unwrap().binds_body());
     spec.jwt = jwt(|jwt| jwt.max_age = text("5m"));
     assert_eq!(keys(&spec), ["jwt"]);
+    spec.algorithm = "jwt".to_owned();
+    spec.jwt = jwt(|jwt| jwt.unencoded = true);
+    assert_eq!(keys(&spec), ["jwt.unencoded"]);
 }
 
 #[test]

@@ -132,7 +132,11 @@ fn a_body_hash_may_be_missing_only_where_there_is_no_body_and_the_scheme_says_so
     let mut spec = jwt();
     spec.jwt = Some(JwtSpec { algorithms: texts(&["HS256"]), body_hash: text("hash"), ..Default::default() });
     let without = token("s", &serde_json::json!({}));
-    assert_eq!(refused(check(&spec, &["s"], &without, b"")).1, "hash", "a token that was made for something else");
+    assert_eq!(
+        refused(check(&spec, &["s"], &without, b"")).1,
+        "hash",
+        "a token that was made for something else"
+    );
     let empty = token("s", &serde_json::json!({ "hash": hex::encode(Sha256::digest(b"")) }));
     assert!(check(&spec, &["s"], &empty, b"").is_ok());
     spec.jwt.as_mut().unwrap().body_hash_unless_empty = true;
@@ -157,7 +161,12 @@ fn a_token_that_is_the_body_is_an_event_by_its_claims() {
     spec.jwt = Some(JwtSpec { required: texts(&["id", "type"]), ..words });
     let sent = |claims: serde_json::Value| {
         let token = token("s", &claims);
-        check(&spec, &["s"], &Headers::default(), header(&token, "x-sig").trim_start_matches("Bearer ").as_bytes())
+        check(
+            &spec,
+            &["s"],
+            &Headers::default(),
+            header(&token, "x-sig").trim_start_matches("Bearer ").as_bytes(),
+        )
     };
     assert!(sent(serde_json::json!({ "id": "event_1", "type": false })).is_ok());
     for (claims, lacking) in [

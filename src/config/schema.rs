@@ -193,6 +193,7 @@ pub(super) static SIGNATURE: Schema = Schema {
     table: "signature of [routes.NAME.verify]",
     keys: &[
         "header",
+        "repeated",
         "query",
         "form",
         "body",

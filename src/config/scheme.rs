@@ -48,6 +48,7 @@ fn signature(value: Value<'_>, name: &str) -> Option<SignatureSpec> {
     let texts = |key: &'static str| table.get(key).and_then(texts).unwrap_or_default();
     let signature = SignatureSpec {
         headers: texts("header"),
+        repeated: table.get("repeated").and_then(Value::bool).unwrap_or_default(),
         query: text("query"),
         form: text("form"),
         body: text("body"),

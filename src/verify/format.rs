@@ -97,6 +97,7 @@ impl Writing {
 
     /// Refuses the words of a way to write signatures, for an algorithm that has its own.
     pub(super) fn refuse_words(spec: &SignatureSpec, with: &str, faults: &mut Faults) {
+        faults.unused("signature.repeated", spec.repeated, with);
         faults.unused("signature.encoding", spec.encoding.is_some(), with);
         faults.unused("signature.format", spec.format.is_some(), with);
         faults.unused("signature.separator", spec.separator.is_some(), with);

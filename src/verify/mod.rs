@@ -40,6 +40,7 @@
 //! | word | type, default | meaning |
 //! |---|---|---|
 //! | `header` | string or list | a header's name; of a list every one that is present is looked at. `X-Signature-{n}` stands for `X-Signature-1`, `-2` …, as far as they go |
+//! | `repeated` | boolean, `false` | the header may be there several times, with a signature each: the first 16 are looked at |
 //! | `query`, `form` | string | a parameter of the query, a field of the form in the body (URL-encoded or multipart) |
 //! | `body` | string | a JSON pointer; `"whole"`: the body is a token. In a pointer of `token` one step may be `*`: every element of an array, all of which must be right |
 //! | `prefix` | string or list, none | what must stand before each signature, `"sha256="`, `"v0="`, `"Bearer "`; of a list one of them |

@@ -10,7 +10,7 @@ use super::{Refusal, RefusalKind};
 use crate::headers::is_token;
 use crate::select::{Message, Pointer, form};
 
-/// How many headers of a numbered one are looked at.
+/// How many headers of a numbered or repeated one are looked at.
 const MAX_VALUES: usize = 16;
 /// The longest value in a body or a form that is read, in bytes: a token, never a document.
 const MAX_BYTES: usize = 8 * 1024;
@@ -45,10 +45,12 @@ pub(super) enum Place {
     Several(Box<[Place]>),
 }
 
-/// A header, or as many as there are of a numbered one.
+/// A header, or as many as there are of a numbered or repeated one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum HeaderName {
     One(Box<str>),
+    /// It may be there several times, with other values.
+    Repeated(Box<str>),
     /// What stands before the number, which counts from 1.
     Numbered(Box<str>),
 }
@@ -141,6 +143,16 @@ fn in_body(key: &'static str, text: &str, faults: &mut Faults) -> Option<Place> 
 }
 
 impl Place {
+    /// The same place, its headers taken as often as they are there; `None` where it names no headers, or numbered ones.
+    pub(super) fn repeated(self) -> Option<Self> {
+        let Self::Headers(names) = self else { return None };
+        let repeated = names.into_iter().map(|name| match name {
+            HeaderName::One(name) | HeaderName::Repeated(name) => Some(HeaderName::Repeated(name)),
+            HeaderName::Numbered(_) => None,
+        });
+        repeated.collect::<Option<_>>().map(Self::Headers)
+    }
+
     /// The headers it names, in lower case; of a numbered one the first.
     pub(super) fn header_names(&self) -> Vec<String> {
         match self {
@@ -156,7 +168,7 @@ impl Place {
             Self::Headers(names) => names
                 .iter()
                 .map(|name| match name {
-                    HeaderName::One(name) => format!("header:{name}"),
+                    HeaderName::One(name) | HeaderName::Repeated(name) => format!("header:{name}"),
                     HeaderName::Numbered(stem) => format!("header:{stem}{{n}}"),
                 })
                 .collect(),
@@ -306,7 +318,7 @@ impl HeaderName {
     /// The header's name; of a numbered one the first.
     pub(super) fn first(&self) -> Cow<'_, str> {
         match self {
-            Self::One(name) => Cow::Borrowed(name),
+            Self::One(name) | Self::Repeated(name) => Cow::Borrowed(name),
             Self::Numbered(base) => Cow::Owned(format!("{base}1")),
         }
     }
@@ -318,6 +330,12 @@ impl HeaderName {
                 let value = headers.get_unambiguous(name).map_err(|_| twice("header", name))?;
                 values.extend(
                     value.map(|text| Found { shown: Cow::Borrowed(name), text: Cow::Borrowed(text) }),
+                );
+            }
+            Self::Repeated(name) => {
+                let lines = headers.get_all(name).take(MAX_VALUES);
+                values.extend(
+                    lines.map(|text| Found { shown: Cow::Borrowed(name), text: Cow::Borrowed(text) }),
                 );
             }
             Self::Numbered(base) => {

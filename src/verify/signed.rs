@@ -91,6 +91,7 @@ impl SignedScheme {
         faults.unused("jwt", spec.jwt.is_some(), &with);
         faults.unused("parameters", !spec.parameters.is_empty(), &with);
         let place = signature_place(&spec.signature, faults);
+        let place = if spec.signature.repeated { place.and_then(|it| repeated(it, faults)) } else { place };
         let is_list = |place: &Place| matches!(place, Place::Whole | Place::Each { .. });
         if place.as_ref().is_some_and(|place| place.each().iter().any(is_list)) {
             let message = "a signature of something else does not stand there";
@@ -278,6 +279,15 @@ pub(super) fn signature_place(spec: &SignatureSpec, faults: &mut Faults) -> Opti
         return faults.none("signature.header", "where the signature stands is not said", hint);
     }
     words.compile(faults)
+}
+
+fn repeated(place: Place, faults: &mut Faults) -> Option<Place> {
+    let repeated = place.repeated();
+    if repeated.is_none() {
+        let message = "only a header without a number may be there several times";
+        faults.add("signature.repeated", message, "write header = \"X-Signature\", or leave it out");
+    }
+    repeated
 }
 
 fn key_form(spec: &SchemeSpec, proof: Proof, with: &str, faults: &mut Faults) -> KeyForm {

@@ -50,6 +50,8 @@ pub struct SecretIdSpec {
 pub struct SignatureSpec {
     /// `header`: one name, or a list of which every one that is present counts.
     pub headers: Vec<String>,
+    /// `repeated`; without it `false`.
+    pub repeated: bool,
     /// `query`: a parameter of the query.
     pub query: Option<String>,
     /// `form`: a field of the form in the body.

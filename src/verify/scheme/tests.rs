@@ -299,6 +299,33 @@ fn a_token_names_its_algorithms_and_binds_the_body_only_by_a_claim_that_must_be_
 }
 
 #[test]
+fn only_a_header_without_a_number_is_repeated() {
+    type Change = fn(&mut SchemeSpec);
+    let with = |change: Change| {
+        let mut spec = sound();
+        spec.signature.repeated = true;
+        change(&mut spec);
+        spec
+    };
+    let right: [Change; 2] =
+        [|_| {}, |spec| spec.signature.headers = vec!["X-A".to_owned(), "X-B".to_owned()]];
+    for change in right {
+        assert!(Scheme::compile(&with(change)).is_ok());
+    }
+    let wrong: [Change; 3] = [
+        |spec| spec.signature.headers = texts("X-Sig-{n}"),
+        |spec| spec.signature.query = text("sig"),
+        |spec| {
+            spec.algorithm = "token".to_owned();
+            spec.signature.encoding = None;
+        },
+    ];
+    for change in wrong {
+        assert_eq!(keys(&with(change)), ["signature.repeated"]);
+    }
+}
+
+#[test]
 fn an_id_beside_the_key_is_said_whole() {
     let with = |separator: &str, stands: &str| {
         let mut spec = sound();
@@ -327,7 +354,7 @@ proptest! {
             signature: SignatureSpec {
                 headers: list(2), query: word(12), form: word(13), body: word(14), prefixes: list(3),
                 encoding: word(4), format: word(5), separator: word(6), assign: word(15), keys: list(7),
-                fields: list(16), groups: word(17), version: word(8),
+                fields: list(16), groups: word(17), version: word(8), repeated: words[19].is_some(),
             },
             timestamp: word(9).map(|w| TimestampSpec {
                 key: Some(w.clone()), tolerance: Some(w), body: word(18), ..Default::default()

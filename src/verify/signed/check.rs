@@ -176,6 +176,9 @@ impl SignedScheme {
         match &key.kind {
             KeyKind::Mac(keyed) => {
                 let mut next = signatures.next();
+                if next.is_none() {
+                    return false;
+                }
                 let mut mac = keyed.clone();
                 for piece in pieces {
                     mac.update(key.bytes(piece));

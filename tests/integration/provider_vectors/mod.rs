@@ -54,12 +54,18 @@ impl Request {
             Some(encoded) => STANDARD.decode(encoded).unwrap(),
             None => text("body").into_bytes(),
         };
+        // A header that is there several times has a list of values.
+        let lines = |(name, value): (&String, &Value)| {
+            let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            let line = |value: &Value| (name.clone(), value.as_str().unwrap().as_bytes().to_vec());
+            values.iter().map(line).collect::<Vec<_>>()
+        };
         let headers = vector["headers"].as_object().unwrap().iter();
         Self {
             secret: text("secret"),
             method: text("method"),
             url: text("url"),
-            headers: headers.map(|(k, v)| (k.clone(), v.as_str().unwrap().as_bytes().to_vec())).collect(),
+            headers: headers.flat_map(lines).collect(),
             body,
             now: vector["now"].as_u64().map(|seconds| Millis(seconds * 1000)),
         }

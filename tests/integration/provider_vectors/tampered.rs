@@ -268,7 +268,10 @@ fn another_secret_is_refused() {
 #[test]
 fn a_header_that_is_there_twice_with_different_values_is_refused() {
     for case in cases() {
-        for line in case.signature_lines().into_iter().chain(case.signed_lines()) {
+        // Where several signatures are allowed, a wrong one beside the right one is a secret that is being replaced.
+        let repeated = case.provider.written.signature.repeated;
+        let signatures = if repeated { Vec::new() } else { case.signature_lines() };
+        for line in signatures.into_iter().chain(case.signed_lines()) {
             let (header, value) = case.request.headers[line].clone();
             let mut other = value.clone();
             let last = other.len() - 1;

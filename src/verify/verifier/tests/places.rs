@@ -71,6 +71,27 @@ fn of_alternative_headers_every_one_that_is_there_counts() {
 }
 
 #[test]
+fn a_header_may_be_there_several_times_where_the_scheme_says_so() {
+    let mut spec = plain();
+    let right = header(&signed(&spec, "s", b"body"), "x-sig");
+    let lines = |wrong: usize| {
+        let wrong = (0..wrong).map(|n| format!("sha256={n:064x}"));
+        Headers::from_pairs(wrong.chain([right.clone()]).map(|value| ("X-Sig", value)))
+    };
+    let (kind, field, message) = refused(check(&spec, &["s"], &lines(1), b"body"));
+    assert_eq!((kind, field.as_str()), (RefusalKind::InvalidSignature, "X-Sig"));
+    assert!(message.contains("more than once"), "{message}");
+    spec.signature.repeated = true;
+    for wrong in [0, 1, 15] {
+        assert_eq!(check(&spec, &["t", "s"], &lines(wrong), b"body").unwrap().secret, 1, "{wrong}");
+        assert!(check(&spec, &["s"], &lines(wrong), b"other").is_err());
+    }
+    assert!(check(&spec, &["s"], &lines(16), b"body").is_err());
+    assert_eq!(refused(check(&spec, &["s"], &Headers::default(), b"body")).0, RefusalKind::MissingSignature);
+    assert!(check(&spec, &["s"], &signed(&spec, "s", b"body"), b"body").is_ok());
+}
+
+#[test]
 fn a_digest_takes_the_forms_place_only_in_the_url_that_was_signed() {
     let spec = url_and_form();
     let body = br#"{"a":1}"#;

@@ -34,10 +34,10 @@ pub fn unambiguous<'a>(encoded: &'a [u8], name: &str) -> Option<Option<Cow<'a, [
     only(pairs(encoded), name)
 }
 
-/// Whether the body says of itself that it is such a form.
+/// Whether the body says of itself that it is such a form, and nothing else.
 #[must_use]
 pub fn is_form(headers: &Headers) -> bool {
-    headers.get("content-type").is_some_and(|value| {
+    headers.get_unambiguous("content-type").ok().flatten().is_some_and(|value| {
         let essence = value.split(|b| *b == b';').next().unwrap_or_default();
         essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
     })

@@ -16,7 +16,7 @@
 //! | `signed` | string or list, `"{body}"` | the template of what is signed, below; of a list of up to four any may match |
 //! | `id` | selector, none | what `{id}` stands for, `"header:webhook-id"` |
 //! | `document` | string, none | `"form:NAME"`: the form field with the JSON into which the scheme's pointers point; where the body is no form they point into the body |
-//! | `strict_form` | boolean, `false` | a form with other fields than the signed ones and the signature is refused; then `{form:NAME}` binds the body |
+//! | `strict_form` | boolean, `false` | a body that is no URL-encoded form is refused, and so is one with other fields than the signed ones and the signature; then `{form:NAME}` binds the body |
 //! | `require` | table, none | selectors and the values they must have, `{ "header:X-Algorithm" = "HmacSHA256" }` |
 //! | `body_digest` | string, none | a parameter of `{url}`, `"query:NAME"`, that holds the lower-case hex SHA-256 of the body. A URL that has it must hold the right one, and `{form_sorted}` is then empty |
 //! | `url_port` | string, `"exact"` | `"exact"`, or `"any"`: `{url}` is tried as it is, then without its port, or with the scheme's default port where it has none |

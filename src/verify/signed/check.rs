@@ -314,6 +314,10 @@ impl SignedScheme {
         if !self.strict_form {
             return Ok(());
         }
+        // The parts of a multipart form may be named in ways of which each app reads another one.
+        if !form::is_form(message.headers) {
+            return Err(no_form());
+        }
         let is_signed =
             |template: &Template, name: &[u8]| template.form_fields().any(|signed| signed.as_bytes() == name);
         let is_signature = |name: &[u8]| matches!(&self.place, Place::Form(own) if own.as_bytes() == name);
@@ -338,6 +342,12 @@ impl SignedScheme {
             port::with_default(url).map(Cow::Owned),
         ]
     }
+}
+
+/// The body is no URL-encoded form.
+fn no_form() -> Refusal {
+    let message = "This route takes only URL-encoded forms, and this body does not say that it is one.";
+    refuse(RefusalKind::InvalidSignature, "Content-Type", message)
 }
 
 impl Key {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use hooklatch::clock::Millis;
+use hooklatch::select::form;
 use hooklatch::units::parse_duration;
 use hooklatch::verify::{Provider, RefusalKind, SchemeSpec, Verifier};
 
@@ -240,6 +241,32 @@ fn hs256(secret: &str, claims: &Value) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
+/// Of a form whose fields are all to be signed there is no other form with the same fields beside more.
+#[test]
+fn no_strict_form_is_sent_as_parts() {
+    let mut tried = 0;
+    for case in cases().filter(|case| case.provider.written.strict_form) {
+        let mut parts = Vec::new();
+        for (name, value) in form::pairs(&case.request.body) {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            parts.extend(
+                format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n").into_bytes(),
+            );
+            parts.extend([&value, &b"\r\n"[..]].concat());
+        }
+        let hidden = "--B\r\nContent-Disposition: form-data; name*=UTF-8''admin\r\n\r\n1\r\n";
+        for more in ["", hidden] {
+            let mut other = case.request.clone();
+            other.body = [&parts, more.as_bytes(), b"--B--\r\n"].concat();
+            let line = other.headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+            line.unwrap().1 = b"multipart/form-data; boundary=B".to_vec();
+            case.refuses(&other, "a form in parts");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 4, "{tried}");
 }
 
 #[test]

@@ -175,6 +175,41 @@ fn a_signature_stands_in_the_query_a_form_or_the_json_body_too() {
 }
 
 #[test]
+fn a_strict_form_is_url_encoded_and_says_so_once() {
+    let mut spec = in_form();
+    spec.signed = texts(&["{form:payload}"]);
+    let form = Headers::from_pairs([("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")]);
+    let sent = verifier(&spec, &["s"]).sign(&message(&form, b"payload=1"), "", NOW).unwrap();
+    let body = String::from_utf8(sent.body.unwrap()).unwrap();
+    let (_, signature) = body.split_once("v1=").unwrap();
+    let sent = |headers: &Headers, body: &str| {
+        verifier(&spec, &["s"]).verify(&message(headers, body.as_bytes()), NOW)
+    };
+    assert!(sent(&form, &body).is_ok());
+    let same = Headers::from_pairs(form.iter().chain(form.iter()));
+    assert!(sent(&same, &body).is_ok());
+
+    // The same fields in a multipart form, beside which an app may see others.
+    let part =
+        |name: &str, value: &str| format!("--B\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n");
+    let genuine = part("name=payload", "1") + &part("name=v1", signature);
+    let multipart = Headers::from_pairs([("Content-Type", "multipart/form-data; boundary=B")]);
+    for more in [String::new(), part("name*=UTF-8''admin", "1"), part("name=payload", "1").repeat(1000)] {
+        let (kind, field, _) = refused(sent(&multipart, &format!("{genuine}{more}--B--\r\n")));
+        assert_eq!((kind, field.as_str()), (RefusalKind::InvalidSignature, "Content-Type"));
+    }
+    for other in ["multipart/form-data; boundary=B", "application/json"] {
+        for pairs in [
+            [form.get("content-type").unwrap(), other.as_bytes()],
+            [other.as_bytes(), form.get("content-type").unwrap()],
+        ] {
+            let twice = Headers::from_pairs(pairs.map(|value| ("Content-Type", value)));
+            assert!(sent(&twice, &body).is_err(), "{other}");
+        }
+    }
+}
+
+#[test]
 fn pointers_point_into_the_document_where_there_is_one() {
     let mut spec = plain();
     spec.signature = SignatureSpec { body: text("/sig"), ..Default::default() };

@@ -121,7 +121,7 @@
 //! | `{query:NAME}`, `{form:NAME}` | a parameter of the query, a field of the form, decoded |
 //! | `{body:/POINTER}` | a string, number or boolean of the JSON body |
 //! | `{item:NAME}` | another item of the signature's list |
-//! | `{form_sorted}` | the body's form parameters, decoded, sorted by name and value, repeated ones once, names and values written one after the other with nothing between |
+//! | `{form_sorted}` | the body's form parameters, decoded, sorted by name and value, repeated ones once, names and values written one after the other with nothing between. Another body than a URL-encoded form is refused, unless it is empty or `body_digest` stands for it |
 //! | `{listed_headers:NAME}` | the headers that this one lists: `name:value`, sorted, parted by `;`. Where a header holds the timestamp it must be among them |
 //! | `{path_query_encoded}` | path and query, escaped as `encodeURI(path + "?" + encodeURIComponent(query))` does |
 //! | `{url_and_form}` | the URL, its parameters sorted, and those of a form: `BASE?a=1&b=2.c3` |
@@ -135,8 +135,9 @@
 //!
 //! A word that the request lacks, or has twice with different values, refuses it.
 //!
-//! The body is bound (`verified`) by `{body}`, also as a digest, by `{form_sorted}`, by `strict_form`, by the claim
-//! `body_hash` or `body_claim` if it is not optional, and by `jws`; else only the sender is known (`authenticated`).
+//! The body is bound (`verified`) by `{body}`, also as a digest, by `strict_form`, by the claim `body_hash` or `body_claim`
+//! if it is not optional, and by `jws`; else only the sender is known (`authenticated`). `{form_sorted}` does not bind it:
+//! names and values run into each other, so `a=bc` is signed as `ab=c` is.
 //!
 //! # The words of a provider's file
 //!

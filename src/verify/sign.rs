@@ -139,7 +139,7 @@ impl SignedScheme {
 
         let refused = |refusal: Refusal| format!("{} It cannot be signed.", refusal.message);
         let json = self.json(message).map_err(refused)?;
-        let fields = self.form(message).map_err(refused)?;
+        let fields = self.form(message).map_err(refused)?.unwrap_or_default();
         // Items of the signature's own list are the signer's to choose: beside the time, what else is signed of them.
         let time = in_list.map(|name| (name, timestamp.as_str()));
         let items: Vec<_> = template

@@ -140,8 +140,8 @@ impl Template {
     /// Whether it always holds the whole body, as it is or as a digest of it.
     pub(super) fn holds_body(&self) -> bool {
         self.0.iter().any(|part| match part {
+            // Sorted forms are no whole bodies: where a name ends and its value begins is not signed.
             Part::Word(Word::Body, filters) => filters.iter().all(Filter::keeps_all),
-            Part::Word(Word::FormSorted, filters) => filters.is_empty(),
             _ => false,
         })
     }

@@ -74,6 +74,10 @@ impl SignedScheme {
         self.check_form(message)?;
         let id = self.id(message)?;
         let fields = self.form(message)?;
+        if fields.is_some() && !message.body.is_empty() && !form::is_form(message.headers) {
+            return Err(no_form());
+        }
+        let fields = fields.unwrap_or_default();
         let urls = self.urls(message.url);
         let request = Request { view, id: &id, form: &fields, urls: &urls, now };
 
@@ -283,14 +287,18 @@ impl SignedScheme {
         Ok(field.unwrap_or(Cow::Borrowed(message.body)))
     }
 
-    /// The form to sign. Where the signed URL holds the body's digest the digest is checked in the form's place.
-    pub(in super::super) fn form<'a>(&self, message: &Message<'a>) -> Result<Vec<Field<'a>>, Refusal> {
+    /// The form to sign; `None` where the scheme signs none, and where the signed URL holds the body's digest, which is
+    /// then checked in the form's place.
+    pub(in super::super) fn form<'a>(
+        &self,
+        message: &Message<'a>,
+    ) -> Result<Option<Vec<Field<'a>>>, Refusal> {
         if let Some(name) = &self.body_digest {
             // The signed URL's own query, not the request's: that one could be written by anybody.
             let query = message.url.split_once('?').map_or("", |(_, query)| query);
             match form::unambiguous(query.as_bytes(), name) {
                 Some(Some(digest)) if *digest == *hex::encode(Sha256::digest(message.body)).as_bytes() => {
-                    return Ok(Vec::new());
+                    return Ok(None);
                 }
                 Some(None) => {}
                 _ => {
@@ -300,9 +308,9 @@ impl SignedScheme {
             }
         }
         if !self.sorts_form {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        sorted_form(message.body).ok_or_else(|| Refusal {
+        sorted_form(message.body).map(Some).ok_or_else(|| Refusal {
             kind: RefusalKind::InvalidSignature,
             message: format!("The body has more than {MAX_FORM_FIELDS} form parameters."),
             field: None,

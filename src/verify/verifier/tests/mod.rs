@@ -91,9 +91,11 @@ fn message<'a>(headers: &'a Headers, body: &'a [u8]) -> Message<'a> {
     Message { method: "POST", path: "/hook", query: None, url: "https://example.com/hook", headers, body }
 }
 
-/// The headers that `secret`'s owner would send with `body` at [`NOW`].
+/// The headers that `secret`'s owner would send with `body` at [`NOW`], which says that it is a form.
 fn signed(spec: &SchemeSpec, secret: &str, body: &[u8]) -> Headers {
-    verifier(spec, &[secret]).sign(&message(&Headers::default(), body), "msg_1", NOW).unwrap().headers
+    let form = Headers::from_pairs([("Content-Type", "application/x-www-form-urlencoded")]);
+    let signature = verifier(spec, &[secret]).sign(&message(&form, body), "msg_1", NOW).unwrap();
+    Headers::from_pairs(signature.headers.iter().chain(form.iter()))
 }
 
 fn check(spec: &SchemeSpec, secrets: &[&str], headers: &Headers, body: &[u8]) -> Result<Verified, Refusal> {

@@ -115,6 +115,27 @@ fn a_digest_takes_the_forms_place_only_in_the_url_that_was_signed() {
 }
 
 #[test]
+fn a_sorted_form_is_a_form_and_not_the_whole_body() {
+    let spec = url_and_form();
+    assert!(!Scheme::compile(&spec).unwrap().binds_body());
+    let headers = signed(&spec, "s", b"Body=hello&From=me");
+    // The same text is signed, so this one passes too: why such a scheme knows the sender alone.
+    assert!(check(&spec, &["s"], &headers, b"Bod=yhello&From=me").is_ok());
+    assert!(check(&spec, &["s"], &headers, b"Body=hello&From=you").is_err());
+    let json = br#"{"Body":"hello"}"#;
+    for other in ["application/json", "multipart/form-data; boundary=B", ""] {
+        for body in [&b"Body=hello&From=me"[..], json] {
+            let signature = header(&signed(&spec, "s", body), "x-sig");
+            let headers = Headers::from_pairs([("X-Sig", signature.as_str()), ("Content-Type", other)]);
+            let (kind, field, _) = refused(check(&spec, &["s"], &headers, body));
+            assert_eq!((kind, field.as_str()), (RefusalKind::InvalidSignature, "Content-Type"), "{other}");
+        }
+    }
+    let empty = Headers::from_pairs([("X-Sig", header(&signed(&spec, "s", b""), "x-sig"))]);
+    assert!(check(&spec, &["s"], &empty, b"").is_ok());
+}
+
+#[test]
 fn a_port_counts_unless_the_scheme_says_otherwise() {
     let mut spec = url_and_form();
     let verifies = |spec: &SchemeSpec, signed_url: &str, url: &str| {

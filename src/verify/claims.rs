@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::asymmetric::{Asymmetric, PublicKey};
 use super::derived::request_hash;
-use super::encoding::Encoding;
+use super::encoding::{self, Encoding};
 use super::faults::Faults;
 use super::format::{Writing, prefixes};
 use super::jwt::{self, Claims, JwtAlgorithm, JwtFault, JwtKey};
@@ -258,9 +258,8 @@ fn algorithms(spec: &JwtSpec, faults: &mut Faults) -> Option<Box<[JwtAlgorithm]>
 impl Rules {
     fn compile(spec: &JwtSpec, faults: &mut Faults) -> Option<Self> {
         let text = |text: &Option<String>| text.as_deref().map(Box::from);
-        let encodings = "\"hex\", \"base64\" or \"base64url\"";
         let written = spec.body_hash_encoding.as_ref();
-        let encoding = faults.word("jwt.body_hash_encoding", written, Encoding::parse, encodings);
+        let encoding = faults.word("jwt.body_hash_encoding", written, Encoding::parse, encoding::WORDS);
         faults.unused(
             "jwt.body_hash_encoding",
             written.is_some() && spec.body_hash.is_none(),

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::alphabet;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// The longest MAC there is (SHA-512), with room for what a decoder may ask beyond it.
@@ -12,17 +12,27 @@ pub(super) type Scratch = [u8; 96];
 const MAX_BYTES: usize = 1024;
 
 /// How the bytes of a signature are written. One signature is written in one way only: other spellings of the same
-/// bytes are refused, so that no bit of a header can change without being noticed.
+/// bytes are refused, so that no bit of a header can change without being noticed. [`Self::Base64UrlAny`] alone leaves the
+/// padding open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Encoding {
     #[default]
     Hex,
     Base64,
+    /// The alphabet of RFC 4648 §5, which leaves the padding to its user: here without.
     Base64Url,
+    /// With padding.
+    Base64UrlPadded,
+    /// With or without, for providers that do not say.
+    Base64UrlAny,
 }
 
-/// Canonical but for the padding, which RFC 4648 §5 leaves to the user.
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
+/// The words, for an error.
+pub(super) const WORDS: &str =
+    "\"hex\", \"base64\", \"base64url\", \"base64url-padded\" or \"base64url-any\"";
+
+/// Canonical but for the padding.
+const URL_SAFE_ANY: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
         .with_encode_padding(false)
@@ -36,15 +46,20 @@ impl Encoding {
             "hex" => Self::Hex,
             "base64" => Self::Base64,
             "base64url" => Self::Base64Url,
+            "base64url-padded" => Self::Base64UrlPadded,
+            "base64url-any" => Self::Base64UrlAny,
             _ => return None,
         })
     }
 
+    /// What it is called.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Hex => "hex",
             Self::Base64 => "base64",
-            Self::Base64Url => "base64url",
+            Self::Base64Url => "base64url without padding",
+            Self::Base64UrlPadded => "base64url with padding",
+            Self::Base64UrlAny => "base64url",
         }
     }
 
@@ -58,7 +73,9 @@ impl Encoding {
                 one_case(text).then_some(length)
             }
             Self::Base64 => STANDARD.decode_slice(text, scratch).ok(),
-            Self::Base64Url => URL_SAFE.decode_slice(text, scratch).ok(),
+            Self::Base64Url => URL_SAFE_NO_PAD.decode_slice(text, scratch).ok(),
+            Self::Base64UrlPadded => URL_SAFE.decode_slice(text, scratch).ok(),
+            Self::Base64UrlAny => URL_SAFE_ANY.decode_slice(text, scratch).ok(),
         }
     }
 
@@ -75,7 +92,8 @@ impl Encoding {
         match self {
             Self::Hex => hex::encode(bytes),
             Self::Base64 => STANDARD.encode(bytes),
-            Self::Base64Url => URL_SAFE.encode(bytes),
+            Self::Base64Url | Self::Base64UrlAny => URL_SAFE_NO_PAD.encode(bytes),
+            Self::Base64UrlPadded => URL_SAFE.encode(bytes),
         }
     }
 }
@@ -96,6 +114,14 @@ mod tests {
 
     use super::*;
 
+    const ALL: [Encoding; 5] = [
+        Encoding::Hex,
+        Encoding::Base64,
+        Encoding::Base64Url,
+        Encoding::Base64UrlPadded,
+        Encoding::Base64UrlAny,
+    ];
+
     fn decode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
         let mut scratch = [0; 96];
         let length = encoding.decode(text.as_bytes(), &mut scratch)?;
@@ -108,8 +134,11 @@ mod tests {
         assert_eq!(decode(Encoding::Hex, "0aff"), Some(vec![10, 255]));
         assert_eq!(decode(Encoding::Hex, "0AFF"), Some(vec![10, 255]));
         assert_eq!(decode(Encoding::Base64, "+/8="), Some(vec![0xfb, 0xff]));
-        assert_eq!(decode(Encoding::Base64Url, "-_8="), Some(vec![0xfb, 0xff]));
         assert_eq!(decode(Encoding::Base64Url, "-_8"), Some(vec![0xfb, 0xff]));
+        assert_eq!(decode(Encoding::Base64UrlPadded, "-_8="), Some(vec![0xfb, 0xff]));
+        for either in ["-_8", "-_8="] {
+            assert_eq!(decode(Encoding::Base64UrlAny, either), Some(vec![0xfb, 0xff]));
+        }
         for (encoding, text) in [
             (Encoding::Hex, "0aFF"),
             (Encoding::Hex, "0af"),
@@ -118,8 +147,14 @@ mod tests {
             (Encoding::Base64, "+/9="), // the last two bits belong to no byte
             (Encoding::Base64, "-_8="),
             (Encoding::Base64, "+/ 8="),
+            (Encoding::Base64Url, "-_8="),
             (Encoding::Base64Url, "-_9"),
-            (Encoding::Base64Url, "+/8="),
+            (Encoding::Base64Url, "+/8"),
+            (Encoding::Base64UrlPadded, "-_8"),
+            (Encoding::Base64UrlPadded, "-_9="),
+            (Encoding::Base64UrlPadded, "+/8="),
+            (Encoding::Base64UrlAny, "-_9"),
+            (Encoding::Base64UrlAny, "-_8=="),
         ] {
             assert_eq!(decode(encoding, text), None, "{encoding:?} {text}");
         }
@@ -127,7 +162,7 @@ mod tests {
 
     #[test]
     fn no_text_stands_for_more_than_the_longest_signature() {
-        for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
+        for encoding in ALL {
             let longest = encoding.encode(&[7; MAX_BYTES]);
             assert_eq!(encoding.decode_long(longest.as_bytes()), Some(vec![7; MAX_BYTES]));
             let longer = encoding.encode(&[7; MAX_BYTES + 1]);
@@ -139,7 +174,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_decoded_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
+            for encoding in ALL {
                 let _ = encoding.decode(&bytes, &mut [0; 96]);
                 let _ = encoding.decode_long(&bytes);
             }
@@ -149,7 +184,7 @@ mod tests {
         fn what_is_written_reads_back_and_a_flipped_bit_never_reads_the_same(
             bytes in prop::collection::vec(any::<u8>(), 1..=64), at in any::<prop::sample::Index>(), bit in 0..8u32,
         ) {
-            for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
+            for encoding in ALL {
                 let mut text = encoding.encode(&bytes);
                 prop_assert_eq!(decode(encoding, &text), Some(bytes.clone()));
                 let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::encoding::Encoding;
+use super::encoding::{self, Encoding};
 use super::faults::Faults;
 use super::spec::SignatureSpec;
 use crate::select::Pointer;
@@ -84,8 +84,8 @@ fn boxed(texts: &[String]) -> Box<[Box<str>]> {
 impl Writing {
     pub(super) fn compile(spec: &SignatureSpec, faults: &mut Faults) -> Self {
         let format = Format::compile(spec, faults);
-        let encodings = "\"hex\", \"base64\" or \"base64url\"";
-        let encoding = faults.word("signature.encoding", spec.encoding.as_ref(), Encoding::parse, encodings);
+        let encoding =
+            faults.word("signature.encoding", spec.encoding.as_ref(), Encoding::parse, encoding::WORDS);
         let groups = spec.groups.as_deref().and_then(|text| match single(text, &[]) {
             Some(groups) => Some(groups),
             None => {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::encoding::Encoding;
+use super::super::encoding::{self, Encoding};
 use super::super::faults::Faults;
 use super::super::key::KeyForm;
 use super::super::mac::{Hash, Mac};
@@ -60,9 +60,8 @@ pub(super) fn compile(spec: &SchemeSpec, faults: &mut Faults) -> Option<Arc<dyn 
     for field in fields {
         let _: Option<Pointer> = faults.keep("parameters", Pointer::parse(field), "write fields = [\"/id\"]");
     }
-    let encodings = "\"hex\", \"base64\" or \"base64url\"";
-    let encoding =
-        faults.word("signature.encoding", spec.signature.encoding.as_ref(), Encoding::parse, encodings);
+    let written = spec.signature.encoding.as_ref();
+    let encoding = faults.word("signature.encoding", written, Encoding::parse, encoding::WORDS);
     let key = faults.word("key", spec.key.as_ref(), KeyForm::parse, "\"utf8\", \"base64\" or \"hex\"");
     let place = spec.signature.body.as_deref().and_then(|pointer| pointer.split_once("/*/"));
     let Some((list, signature)) = place else {

@@ -61,7 +61,7 @@ impl Refresher {
         let Ok(text) = std::fs::read_to_string(self.folder.join(&*list.name)) else { return };
         let mut lines = text.lines().map(str::to_owned);
         let Some(as_of) = lines.next().filter(|as_of| *as_of > list.view().as_of) else { return };
-        if let Err(why) = list.replace(lines.collect(), as_of) {
+        if let Err(why) = list.restore(lines.collect(), as_of) {
             tracing::warn!(list = &*list.name, "what was read of this list before cannot be used: {why}");
         }
     }
@@ -155,7 +155,7 @@ mod tests {
     fn list() -> Arc<IpList> {
         let published = Published { url: "https://example.com/ips".to_owned(), at: "/hooks".to_owned() };
         let (docs, date) = (String::new(), "2026-01-01".to_owned());
-        let addresses = vec!["192.0.2.0/24".to_owned()];
+        let addresses = vec!["192.0.2.0/24".to_owned(), "203.0.113.7".to_owned()];
         Arc::new(IpList::new("acme", docs.clone(), docs, Some(published), date, addresses).unwrap())
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let asked = Mutex::new(Vec::new());
         let run = refresher.run(|address| {
             asked.lock().push(address);
-            async { Ok(br#"{"hooks":["198.51.100.0/24"]}"#.to_vec()) }
+            async { Ok(br#"{"hooks":["198.51.100.0/24","203.0.113.7"]}"#.to_vec()) }
         });
         let enough = async {
             while asked.lock().len() < 2 {
@@ -211,6 +211,7 @@ mod tests {
             Ok(b"<html>".to_vec()),
             Ok(br#"{"hooks":[]}"#.to_vec()),
             Ok(br#"{"hooks":["0.0.0.0/0"]}"#.to_vec()),
+            Ok(br#"{"hooks":["198.51.100.0/24"]}"#.to_vec()),
         ] {
             let all = refresher.refresh_all(&|_| std::future::ready(answer.clone())).await;
             assert!(!all && list.contains("192.0.2.7".parse().unwrap()), "{answer:?}");

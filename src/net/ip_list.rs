@@ -2,18 +2,40 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
-use super::ip_set::IpSet;
+use super::ip_set::{IpSet, NotAnAddress};
 
 /// The most ranges of one published list.
 const MOST_RANGES: usize = 5000;
-/// The shortest prefixes of a published range. No provider sends from more; a list that says so is none.
-const WIDEST_V4: u32 = 10;
-const WIDEST_V6: u32 = 20;
+/// The most addresses of one published list, all its ranges together: a v4 `/10`, a v6 `/20`. No provider sends from more;
+/// a list that says so is none.
+const MOST_V4: u64 = 1 << 22;
+const MOST_V6: u128 = 1 << 108;
+
+/// Where no provider on the Internet sends from: this host, private and shared networks, link-local, multicast and reserved
+/// addresses (RFC 6890, RFC 1918, RFC 6598, RFC 5771), on v6 also what embeds v4 ones, and site-local (RFC 4291, RFC 4193).
+static NOT_PUBLIC: LazyLock<IpSet> = LazyLock::new(|| {
+    let ranges = [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "224.0.0.0/3",
+        "::/8",
+        "fc00::/7",
+        "fe80::/9",
+        "ff00::/8",
+    ];
+    // A test holds that all of them are read.
+    IpSet::parse(ranges).unwrap_or_default()
+});
 
 /// A provider's list. What is published replaces what is in force; who holds the list sees it at once.
 pub struct IpList {
@@ -114,18 +136,40 @@ impl IpList {
     /// Puts `addresses`, read at `as_of`, in force, and tells what changed by it.
     ///
     /// # Errors
-    /// A sentence: an empty list, more than 5000 ranges, one that is no address, or wider than any provider's
-    /// (`/10`; v6 `/20`). The old one stays.
+    /// A sentence: an empty list, more than 5000 ranges, one that is no address or no public one, more addresses than any
+    /// provider has (a `/10`; v6 a `/20`), or one that has lost more than half of the ranges in force, which is more likely
+    /// a mistake than a move. The old one stays.
     pub fn replace(&self, addresses: Vec<String>, as_of: String) -> Result<ListChange, String> {
         let new = InForce::read(addresses, as_of)?;
         let old = self.in_force.load_full();
+        let is_gone = |text: &&String| !range(text).is_ok_and(|range| new.set.holds(&range));
+        let gone = old.texts.iter().filter(is_gone).count();
+        if gone * 2 > old.texts.len() {
+            return Err(format!(
+                "{gone} of the {} ranges in force are not on it; if the provider did move, name its addresses in allow_ips",
+                old.texts.len()
+            ));
+        }
+        Ok(self.put(new, &old))
+    }
+
+    /// Puts in force what [`Self::replace`] took over in an earlier process, whatever the snapshot says.
+    ///
+    /// # Errors
+    /// As [`Self::replace`], whatever was lost.
+    pub fn restore(&self, addresses: Vec<String>, as_of: String) -> Result<ListChange, String> {
+        let new = InForce::read(addresses, as_of)?;
+        Ok(self.put(new, &self.in_force.load_full()))
+    }
+
+    fn put(&self, new: InForce, old: &InForce) -> ListChange {
         let without = |these: &[String], those: &[String]| {
             these.iter().filter(|one| !those.contains(one)).cloned().collect()
         };
         let change =
             ListChange { added: without(&new.texts, &old.texts), removed: without(&old.texts, &new.texts) };
         self.in_force.store(Arc::new(new));
-        Ok(change)
+        change
     }
 }
 
@@ -163,18 +207,23 @@ impl InForce {
         if texts.is_empty() || texts.len() > MOST_RANGES {
             return Err(format!("a list has 1 to {MOST_RANGES} ranges, this one {}", texts.len()));
         }
-        if let Some(wide) = texts.iter().find(|text| is_too_wide(text)) {
-            return Err(format!("{wide:?} is more than a provider sends from"));
+        let mut private = texts.iter().filter(|text| range(text).is_ok_and(|range| NOT_PUBLIC.meets(&range)));
+        if let Some(text) = private.next() {
+            return Err(format!("{text:?} is nowhere a provider sends from: not on the public Internet"));
         }
         let set = IpSet::parse(texts.iter().map(String::as_str)).map_err(|error| error.to_string())?;
+        let (v4, v6) = set.addresses();
+        if v4 > MOST_V4 || v6 > MOST_V6 {
+            return Err(format!(
+                "its ranges hold {v4} v4 and {v6} v6 addresses: more than a provider sends from"
+            ));
+        }
         Ok(Self { texts: texts.into(), set, as_of })
     }
 }
 
-fn is_too_wide(text: &str) -> bool {
-    let Some((address, prefix)) = text.split_once('/') else { return false };
-    let widest = if address.contains(':') { WIDEST_V6 } else { WIDEST_V4 };
-    prefix.parse::<u32>().is_ok_and(|prefix| prefix < widest)
+fn range(text: &str) -> Result<IpSet, NotAnAddress> {
+    IpSet::parse([text])
 }
 
 /// The clients that a route takes.
@@ -235,17 +284,30 @@ mod tests {
     #[test]
     fn a_list_that_cannot_be_one_changes_nothing() {
         let list = list();
+        let hosts = |count: u32| {
+            (0..count).map(|n| std::net::Ipv4Addr::from(0x0b00_0000 + n).to_string()).collect::<Vec<_>>()
+        };
         for wrong in [
-            texts(&[]),
             texts(&["0.0.0.0/0"]),
-            texts(&["10.0.0.0/8"]),
+            texts(&["11.0.0.0/9"]),
+            texts(&["11.0.0.0/10", "12.0.0.1"]),
+            texts(&["2000::/19"]),
+            texts(&["2000::/20", "3000::"]),
             texts(&["::/0"]),
+            texts(&["::ffff:0:0/96"]),
+            texts(&["::ffff:11.0.0.0/105"]),
             texts(&["192.0.2.0/24", "example.com"]),
             texts(&["192.0.2.1/24"]),
-            (0..=5000u32).map(|n| std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string()).collect(),
+            hosts(5001),
         ] {
-            assert!(list.replace(wrong.clone(), "now".to_owned()).is_err(), "{:?}", wrong.first());
+            // Also where nothing of the old one is gone.
+            let more = [&wrong[..], &texts(&["192.0.2.0/24", "2001:db8::/32"])].concat();
+            for wrong in [wrong, more] {
+                assert!(list.replace(wrong.clone(), "now".to_owned()).is_err(), "{:?}", wrong.first());
+                assert!(list.restore(wrong.clone(), "now".to_owned()).is_err(), "{:?}", wrong.first());
+            }
         }
+        assert!(list.replace(Vec::new(), "now".to_owned()).is_err());
         assert!(list.contains("192.0.2.7".parse().unwrap()) && list.view().as_of == "2026-01-15");
         let published = list.published.as_ref().unwrap();
         for document in ["", "<html>", "{}", r#"{"hooks":[]}"#, r#"{"hooks":7}"#] {
@@ -253,5 +315,60 @@ mod tests {
         }
         let by_region = Published { at: String::new(), ..published.clone() };
         assert_eq!(by_region.read(br#"{"us":["1.2.3.4"],"eu":["5.6.7.8"]}"#).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn nobody_sends_from_a_private_network() {
+        // The last two touch.
+        assert_eq!(NOT_PUBLIC.len(), 11, "every range of them is read");
+        let list = list();
+        for private in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.0/16",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.31.0.0/16",
+            "192.168.0.0/24",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::ffff:10.0.0.0/104",
+            "64:ff9b::a00:1",
+            "fd00::/32",
+            "fe80::1",
+            "ff02::1",
+            // Around one.
+            "172.0.0.0/11",
+        ] {
+            let addresses = texts(&["192.0.2.0/24", "2001:db8::/32", private]);
+            let why = list.replace(addresses, "now".to_owned()).unwrap_err();
+            assert!(why.contains(private) && why.contains("public"), "{why}");
+        }
+        for public in ["100.128.0.0/16", "172.32.0.0/16", "192.167.255.255", "223.255.255.255", "2000::1"] {
+            let addresses = texts(&["192.0.2.0/24", "2001:db8::/32", public]);
+            assert!(list.replace(addresses, "now".to_owned()).is_ok(), "{public}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_lost_more_than_half_is_a_mistake_unless_it_was_taken_over_before() {
+        let with = |addresses: &[&str]| {
+            let (none, date) = (String::new(), "2026-01-15".to_owned());
+            IpList::new("acme", none.clone(), none, None, date, texts(addresses)).unwrap()
+        };
+        let old = ["192.0.2.0/25", "192.0.2.128/25", "198.51.100.1", "2001:db8::/32"];
+        let list = with(&old);
+        let why = list.replace(texts(&["198.51.100.1", "203.0.113.7"]), "now".to_owned()).unwrap_err();
+        assert!(why.contains("3 of the 4") && why.contains("allow_ips"), "{why}");
+        assert!(list.contains("192.0.2.7".parse().unwrap()) && list.view().as_of == "2026-01-15");
+        // The same ranges written otherwise are not gone.
+        let merged = texts(&["192.0.2.0/24", "203.0.113.7"]);
+        assert_eq!(list.replace(merged, "now".to_owned()).unwrap().removed.len(), 4);
+        assert!(!list.contains("198.51.100.1".parse().unwrap()));
+
+        let list = with(&old);
+        assert!(list.restore(texts(&["203.0.113.7"]), "now".to_owned()).is_ok());
+        assert!(list.contains("203.0.113.7".parse().unwrap()) && list.view().as_of == "now");
     }
 }

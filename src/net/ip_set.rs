@@ -54,6 +54,29 @@ impl IpSet {
         }
     }
 
+    /// Whether every address of `other` is in the set.
+    #[must_use]
+    pub fn holds(&self, other: &Self) -> bool {
+        other.v4.iter().all(|range| self.v4.hold(range)) && other.v6.iter().all(|range| self.v6.hold(range))
+    }
+
+    /// Whether an address of `other` is in the set.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        other.v4.iter().any(|range| self.v4.meet(range)) || other.v6.iter().any(|range| self.v6.meet(range))
+    }
+
+    /// How many v4 addresses are in the set, and how many v6 ones; all of v6 count as one less.
+    #[must_use]
+    pub fn addresses(&self) -> (u64, u128) {
+        let v4 = self.v4.iter().map(|(start, end)| u64::from(end - start) + 1).sum();
+        let v6 = self
+            .v6
+            .iter()
+            .fold(0_u128, |sum, (start, end)| sum.saturating_add((end - start).saturating_add(1)));
+        (v4, v6)
+    }
+
     /// Whether no address is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -97,6 +120,24 @@ impl<T: Copy + Ord> Ranges<T> {
         }
         let every_block = starts.iter().copied().step_by(BLOCK).collect();
         Self { every_block, starts: starts.into(), ends: ends.into() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (T, T)> {
+        self.starts.iter().copied().zip(self.ends.iter().copied())
+    }
+
+    /// The first range that does not end before `start`.
+    fn first_from(&self, start: T) -> Option<(T, T)> {
+        let at = self.ends.partition_point(|end| *end < start);
+        Some((*self.starts.get(at)?, *self.ends.get(at)?))
+    }
+
+    fn hold(&self, (start, end): (T, T)) -> bool {
+        self.first_from(start).is_some_and(|(first, last)| first <= start && end <= last)
+    }
+
+    fn meet(&self, (start, end): (T, T)) -> bool {
+        self.first_from(start).is_some_and(|(first, _)| first <= end)
     }
 
     fn contains(&self, address: T) -> bool {
@@ -227,6 +268,31 @@ mod tests {
             assert!(has(&set, &format!("2001:db8:{n:x}::")) && !has(&set, &format!("2001:db8:{n:x}:1::")));
         }
         assert!(!has(&set, "9.255.255.255") && !has(&set, "2001:db7::") && !has(&set, "2001:db8:3e8::"));
+    }
+
+    #[test]
+    fn sets_hold_and_meet_each_other() {
+        let big = set(&["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]);
+        for inside in ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.255", "::ffff:10.0.0.0/104", "2001:db8:1::/48"] {
+            assert!(big.holds(&set(&[inside])) && big.meets(&set(&[inside])), "{inside}");
+        }
+        for across in ["10.0.0.0/7", "192.0.0.0/16", "0.0.0.0/0", "2001:db8::/31", "::/0"] {
+            assert!(!big.holds(&set(&[across])) && big.meets(&set(&[across])), "{across}");
+        }
+        for outside in ["11.0.0.0/8", "9.255.255.255", "192.0.3.0", "2001:db9::/32", "::ffff:11.0.0.0/104"] {
+            assert!(!big.holds(&set(&[outside])) && !big.meets(&set(&[outside])), "{outside}");
+        }
+        assert!(!big.holds(&set(&["10.0.0.1", "11.0.0.1"])) && big.meets(&set(&["11.0.0.1", "10.0.0.1"])));
+        assert!(big.holds(&IpSet::default()) && !big.meets(&IpSet::default()));
+    }
+
+    #[test]
+    fn addresses_are_counted_once() {
+        let count = |texts: &[&str]| set(texts).addresses();
+        assert_eq!(count(&["10.0.0.0/24", "10.0.0.128/25", "192.0.2.1", "2001:db8::/126"]), (257, 4));
+        assert_eq!(count(&["0.0.0.0/0", "::/0"]), (1 << 32, u128::MAX));
+        assert_eq!(count(&["::ffff:0:0/96"]), (1 << 32, 0));
+        assert_eq!(count(&[]), (0, 0));
     }
 
     #[test]

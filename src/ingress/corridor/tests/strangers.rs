@@ -49,7 +49,8 @@ async fn a_published_list_that_is_behind_shows_and_refuses_all_the_same() {
     assert_eq!(rejected.len(), 5);
     let looked_at = rejected.iter().find(|rejected| rejected.body.is_some()).unwrap();
     assert!(rig.ingress.release(looked_at.id, false).await.is_ok());
-    list.replace(vec!["203.0.113.0/24".to_owned()], "now".to_owned()).unwrap();
+    let published = ["192.0.2.0/24", "203.0.113.0/24"].map(str::to_owned);
+    list.replace(published.to_vec(), "now".to_owned()).unwrap();
     assert_eq!(outcome(&rig.send(&Sent::event("e9")).await), "accepted", "without a reload");
 }
 

@@ -53,14 +53,13 @@ fn network(ip: Ipv6Addr) -> [u8; 8] {
 }
 
 impl PerClient {
-    /// Nobody came yet. A client that is forgotten for want of room is counted as a hit of the limit
-    /// `rate_per_ip.clients`.
+    /// Nobody came yet. A client that is forgotten for want of room is counted as a hit of the limit `name`.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self::holding(MAX_CLIENTS, metrics)
+    pub fn new(name: &'static str, metrics: Arc<Metrics>) -> Self {
+        Self::holding(MAX_CLIENTS, name, metrics)
     }
 
-    fn holding(clients: u64, metrics: Arc<Metrics>) -> Self {
+    fn holding(clients: u64, name: &'static str, metrics: Arc<Metrics>) -> Self {
         let cache = Cache::builder()
             .max_capacity(clients)
             // The default policy would refuse newcomers, who would then never be counted.
@@ -68,7 +67,7 @@ impl PerClient {
             .time_to_idle(FORGOTTEN_AFTER)
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
-                    metrics.limit_hit("rate_per_ip.clients");
+                    metrics.limit_hit(name);
                 }
             })
             .build();
@@ -99,7 +98,7 @@ mod tests {
 
     #[test]
     fn each_client_has_its_own_and_a_v6_network_is_one_client() {
-        let clients = PerClient::new(Metrics::new());
+        let clients = PerClient::new("clients", Metrics::new());
         let (now, pace) = (Instant::now(), Pace::new("1/m".parse().expect("a rate"), 1));
         let took = |number, who| clients.take(number, who, pace, now).is_ok();
         assert!(took(1, ip("192.0.2.1")));
@@ -114,7 +113,7 @@ mod tests {
     #[test]
     fn a_flood_of_addresses_finds_a_bound_and_is_counted() {
         let metrics = Metrics::new();
-        let clients = PerClient::holding(50, Arc::clone(&metrics));
+        let clients = PerClient::holding(50, "clients", Arc::clone(&metrics));
         let (now, pace) = (Instant::now(), Pace::new("1/m".parse().expect("a rate"), 1));
         for n in 0..5000u32 {
             let newcomer = Some(IpAddr::from(n.to_be_bytes()));
@@ -124,7 +123,7 @@ mod tests {
         clients.0.run_pending_tasks();
         assert!(clients.0.entry_count() <= 50, "{clients:?}");
         assert!(
-            metrics.encode().contains("hooklatch_limit_hits_total{limit=\"rate_per_ip.clients\"} 49"),
+            metrics.encode().contains("hooklatch_limit_hits_total{limit=\"clients\"} 49"),
             "{}",
             metrics.encode()
         );

@@ -192,7 +192,7 @@ impl Ingress {
         let bytes = body.as_deref().unwrap_or_default();
         let message = event::message(head, &url, bytes);
         self.look_at_stranger(ticket, corridor, &message, now)?;
-        if let Some((reply, errands)) = self.challenge(corridor, &message, Stage::Unchecked, now)? {
+        if let Some((reply, errands)) = self.challenge(ticket, corridor, &message, Stage::Unchecked, now)? {
             return Ok(Examined::Challenge(reply, errands));
         }
         if settings.challenge_methods.iter().any(|method| *method == *message.method) {
@@ -221,7 +221,7 @@ impl Ingress {
                 secret.hit(now);
             }
         }
-        if let Some((reply, errands)) = self.challenge(corridor, &message, Stage::Checked, now)? {
+        if let Some((reply, errands)) = self.challenge(ticket, corridor, &message, Stage::Checked, now)? {
             return Ok(Examined::Challenge(reply, errands));
         }
         seen.is_event = true;

@@ -5,8 +5,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::route::Corridor;
 use super::{Ingress, Ticket};
 use crate::clock::Millis;
@@ -18,8 +16,9 @@ use crate::secret::Secret;
 use crate::select::Message;
 use crate::verify::{Errands, HandshakeReply, Stage};
 
-/// Challenges that a secret is used for, on one route: two a second for good. A provider asks once an hour at most; who
-/// asks more often is guessing, or collecting what our key says.
+/// Challenges that a secret is used for, of one client on one route: thirty at once, and two a second for good. A provider
+/// asks once an hour at most; who asks more often is guessing, or collecting what our key says. Each client has its own
+/// pace, so that a stranger who uses his up does not hold up the provider.
 const PACE: (&str, u32) = ("2/s", 30);
 /// Confirmations that wait to be asked for, over all routes; one more is answered 503, and the provider asks again.
 pub const CONFIRMATIONS: usize = 16;
@@ -34,7 +33,7 @@ pub struct Confirmation {
 }
 
 /// The pace of [`PACE`].
-pub(super) fn pace() -> Option<Pace> {
+fn pace() -> Option<Pace> {
     let (rate, burst) = PACE;
     rate.parse().ok().map(|rate| Pace::new(rate, burst))
 }
@@ -43,6 +42,7 @@ impl Ingress {
     /// The answer to `message`, if it is a challenge of this `stage`.
     pub(super) fn challenge(
         &self,
+        ticket: &Ticket,
         corridor: &Corridor,
         message: &Message<'_>,
         stage: Stage,
@@ -53,11 +53,11 @@ impl Ingress {
             if challenge.captures() && !waits {
                 continue;
             }
-            if challenge.uses_secret() && !corridor.may_use_secret() {
+            if challenge.uses_secret() && !self.may_use_secret(ticket) {
                 self.parts.metrics.limit_hit("handshake");
                 return Err(Refusal::new(
                     RequestOutcome::RateLimited,
-                    "Too many challenges are sent to this route.",
+                    "Too many challenges come from this address.",
                 ));
             }
             if let Some(answer) = challenge.answer(message) {
@@ -65,6 +65,10 @@ impl Ingress {
             }
         }
         Ok(None)
+    }
+
+    fn may_use_secret(&self, ticket: &Ticket) -> bool {
+        pace().is_some_and(|pace| self.limiter.takes_challenge(&ticket.route.rates, ticket.client.ip, pace))
     }
 
     /// Does what is to be done before a challenge may be answered.
@@ -126,12 +130,6 @@ impl Ingress {
                 ))
             }
         }
-    }
-}
-
-impl Corridor {
-    fn may_use_secret(&self) -> bool {
-        pace().is_some_and(|pace| self.guesses.take(pace, Instant::now()).is_ok())
     }
 }
 

@@ -1,4 +1,5 @@
-//! How often requests of a route may come: `rate` over all senders, `rate_per_ip` from one.
+//! How often requests of a route may come: `rate` over all senders, `rate_per_ip` from one; and how often one may have a
+//! secret used for a challenge.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,13 +16,27 @@ use crate::units::Rate;
 #[derive(Debug)]
 pub(super) struct Limiter {
     clients: PerClient,
+    /// Of challenges that a secret is used for.
+    challengers: PerClient,
     metrics: Arc<Metrics>,
     numbers: AtomicU32,
 }
 
 impl Limiter {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { clients: PerClient::new(Arc::clone(&metrics)), metrics, numbers: AtomicU32::new(0) }
+        let clients = |name| PerClient::new(name, Arc::clone(&metrics));
+        Self {
+            clients: clients("rate_per_ip.clients"),
+            challengers: clients("handshake.clients"),
+            metrics,
+            numbers: AtomicU32::new(0),
+        }
+    }
+
+    /// Takes one for the client at `ip`, whose challenge on the route with these `rates` a secret is used for, if one may
+    /// come at this `pace`.
+    pub(super) fn takes_challenge(&self, rates: &Rates, ip: Option<IpAddr>, pace: Pace) -> bool {
+        self.challengers.take(rates.used.number, ip, pace, Instant::now()).is_ok()
     }
 }
 

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Parts;
 use super::ack::AckBody;
 use super::rates::{Limiter, Rates};
@@ -18,7 +16,6 @@ use crate::ingress::refusal::Refusal;
 use crate::ingress::settings::{
     Action, CorridorSettings, DeliverTo, PathPattern, ProxySettings, RouteSettings, ServerSettings, Upstream,
 };
-use crate::limit::Meter;
 use crate::net::{AllowIps, Failover, IpListView};
 use crate::observe::{RouteMetrics, SecretMetrics};
 use crate::secret::Secret;
@@ -31,7 +28,7 @@ pub(super) struct Route {
     pub(super) name: Arc<str>,
     pub(super) metrics: RouteMetrics,
     pub(super) kind: Kind,
-    rates: Rates,
+    pub(super) rates: Rates,
     path: PathPattern,
     host: Option<String>,
     methods: Option<Vec<String>>,
@@ -61,8 +58,6 @@ pub(super) struct Corridor {
     pub(super) key_is_event_id: bool,
     /// Scheme and host that providers sign, without a `/` at the end.
     pub(super) public_base: Option<Box<str>>,
-    /// Challenges that used a secret.
-    pub(super) guesses: Meter,
 }
 
 impl Route {
@@ -267,7 +262,6 @@ impl Corridor {
                 Ack::Memory | Ack::Durable => server.ack_timeout,
             },
             key_is_event_id: rule_key.is_some() && rule_key == settings.event_id.as_ref(),
-            guesses: Meter::new(Instant::now()),
             public_base: server.public_url.as_deref().map(|url| url.trim_end_matches('/').into()),
             settings,
         }

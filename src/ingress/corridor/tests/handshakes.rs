@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::rig::{Rig, Sent, challenges, json, outcome, when, word};
+use super::rig::{Rig, Sent, Wants, challenges, json, outcome, when, word};
 use crate::ingress::Capture;
 use crate::secret::Secret;
 use crate::select::Selector;
@@ -114,6 +114,10 @@ async fn guesses_and_signatures_are_few() {
         assert!((5..=10).contains(&refused) && statuses[0] != 429, "{statuses:?}");
         assert_eq!(rig.hits("handshake"), refused as u64);
         assert_eq!(outcome(&rig.send(&Sent::event("e1")).await), "accepted", "events are not held up");
+        // Nor is the provider's own challenge, which comes from another address.
+        let provider = get("/hooks/acme?crc=abc&token=guess");
+        let reply = rig.send(&Sent { peer: Wants::Tcp("198.51.100.4"), ..provider }).await;
+        assert_ne!(reply.status, 429, "{reply:?}");
     }
 }
 

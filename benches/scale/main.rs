@@ -29,7 +29,7 @@ fn main() {
     match args.as_slice() {
         ["fill", folder, rest @ ..] => fill::run(Path::new(folder), rest),
         ["open", folder, rest @ ..] => open::run(Path::new(folder), rest),
-        [folder, cases @ ..] => cases::run(Path::new(folder), cases),
-        [] => eprintln!("usage: scale FOLDER [start-1 start-10 pending ordered retries refill tails]…"),
+        [folder, cases @ ..] if !folder.starts_with('-') => cases::run(Path::new(folder), cases),
+        _ => eprintln!("usage: scale FOLDER [start-1 start-10 pending ordered retries refill tails]…"),
     }
 }

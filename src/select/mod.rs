@@ -3,8 +3,11 @@
 //! into the JSON that a form's field holds, `"header:NAME#/json/pointer"` into the claims of the JSON Web Token in a header
 //! (`Bearer` or the like before it), `"jwt:/json/pointer"` into those of the token that is the body.
 //!
-//! A selector never guesses: what is missing, empty, not UTF-8, longer than [`MAX_VALUE_BYTES`] or there twice with
-//! different values is no value.
+//! A selector never guesses: what is missing, empty, not UTF-8, longer than [`MAX_VALUE_BYTES`], or there twice with
+//! different values in headers, query or form is no value. In JSON the first of a name that stands twice in an object
+//! counts: what follows a value is not read, for on most requests that is nearly all of the body. Nothing is won by such a
+//! body. Who can write it could as well write one with another id; what is decided by several members of a signed body reads
+//! it whole and refuses it (`verify/strict_json.rs`).
 
 pub mod form;
 mod json;

@@ -69,6 +69,7 @@ impl TokenScheme {
         faults.no_template(spec, &with);
         Writing::refuse_words(&spec.signature, &with, faults);
         let key = faults.word("key", spec.key.as_ref(), KeyForm::parse, super::key::WORDS);
+        faults.unused("key", key.other().is_some(), &with);
         let place = signature_place(&spec.signature, faults);
         let require = required(spec, faults);
         let usual = JwtSpec::default();

@@ -17,6 +17,8 @@ pub(super) enum KeyForm {
     Base64,
     Whsec,
     Hex,
+    /// The text, or what it stands for in hex where it is hex: for a provider of whom both are said.
+    Utf8OrHex,
     /// The SHA-1 of the text.
     Sha1,
     /// The SHA-256 of the text.
@@ -28,8 +30,7 @@ pub(super) enum KeyForm {
 }
 
 /// The words, for an error.
-pub(super) const WORDS: &str =
-    "\"utf8\", \"base64\", \"whsec\", \"hex\", \"sha1\", \"sha256\", \"ampersand\" or \"nfkd\"";
+pub(super) const WORDS: &str = "\"utf8\", \"base64\", \"whsec\", \"hex\", \"utf8-or-hex\", \"sha1\", \"sha256\", \"ampersand\" or \"nfkd\"";
 
 /// Whoever made a secret wrote its padding as they liked; nothing is won by refusing it.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -45,6 +46,7 @@ impl KeyForm {
             "base64" => Self::Base64,
             "whsec" => Self::Whsec,
             "hex" => Self::Hex,
+            "utf8-or-hex" => Self::Utf8OrHex,
             "sha1" => Self::Sha1,
             "sha256" => Self::Sha256,
             "ampersand" => Self::Ampersand,
@@ -53,12 +55,17 @@ impl KeyForm {
         })
     }
 
+    /// The other form of which `secret` may be a key, too.
+    pub(super) fn other(self) -> Option<Self> {
+        (self == Self::Utf8OrHex).then_some(Self::Hex)
+    }
+
     /// The key that `secret` stands for; the error says how it should be written, never what it holds.
     pub(super) fn decode(self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         let text = secret.expose();
         let key = match self {
             _ if text.is_empty() => None,
-            Self::Utf8 => Some(text.to_vec()),
+            Self::Utf8 | Self::Utf8OrHex => Some(text.to_vec()),
             Self::Base64 => base64(text),
             Self::Whsec => {
                 let text = text.trim_ascii();
@@ -75,7 +82,7 @@ impl KeyForm {
         match key.map(Zeroizing::new) {
             Some(key) if !key.is_empty() => Ok(key),
             _ => Err(match self {
-                Self::Utf8 | Self::Sha1 | Self::Sha256 | Self::Ampersand => "is empty",
+                Self::Utf8 | Self::Utf8OrHex | Self::Sha1 | Self::Sha256 | Self::Ampersand => "is empty",
                 Self::Nfkd => "is empty or no UTF-8",
                 Self::Base64 => "is not base64",
                 Self::Whsec => "is not written \"whsec_\" and base64",

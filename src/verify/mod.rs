@@ -9,7 +9,7 @@
 //! | word | type, default | meaning |
 //! |---|---|---|
 //! | `algorithm` | string, required | below |
-//! | `key` | string, `"utf8"` | how the secret's text becomes the key: `"utf8"` (its bytes as they are), `"base64"`, `"whsec"` (an optional `whsec_`, then base64), `"hex"`, `"sha1"` or `"sha256"` (the hash of its bytes), `"ampersand"` (its bytes and a `&`), `"nfkd"` (its Unicode NFKD form). Base64 of secrets is read leniently: both alphabets, padding or none |
+//! | `key` | string, `"utf8"` | how the secret's text becomes the key: `"utf8"` (its bytes as they are), `"base64"`, `"whsec"` (an optional `whsec_`, then base64), `"hex"`, `"utf8-or-hex"` (either, where both are said of a provider), `"sha1"` or `"sha256"` (the hash of its bytes), `"ampersand"` (its bytes and a `&`), `"nfkd"` (its Unicode NFKD form). Base64 of secrets is read leniently: both alphabets, padding or none |
 //! | `secret_id` | table, none | `{ separator = "\|", stands = "after" }`: the secret's text is the key and, after or before it, an id that is no part of the key: `{secret_id}` |
 //! | `signature` | table | where it stands and how it is written, below |
 //! | `timestamp` | table, none | below |

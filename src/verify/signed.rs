@@ -64,6 +64,8 @@ pub(super) struct SecretId {
 
 /// A secret, ready to compute with.
 pub(super) struct Key {
+    /// The position of the secret that it is.
+    pub(super) secret: usize,
     pub(super) kind: KeyKind,
     pub(super) id: Box<[u8]>,
 }
@@ -167,8 +169,13 @@ impl SignedScheme {
         [Word::Url, Word::UrlBase, Word::UrlAndForm].iter().any(|word| self.signs(word))
     }
 
-    /// The key that a secret is.
-    pub(super) fn key(&self, NamedSecret { name, secret, .. }: &NamedSecret) -> Result<Key, String> {
+    /// The key that a secret at this position is, read in this form.
+    fn key(
+        &self,
+        position: usize,
+        form: KeyForm,
+        NamedSecret { name, secret, .. }: &NamedSecret,
+    ) -> Result<Key, String> {
         let wrong = |fault: &str| format!("the secret {name:?} {fault}");
         let (secret, id) = match &self.secret_id {
             Some(secret_id) => secret_id.split(secret).map_err(|fault| wrong(&fault))?,
@@ -176,10 +183,10 @@ impl SignedScheme {
         };
         let kind = match self.proof {
             Proof::Hmac(hash) => {
-                let key = self.key.decode(&secret).map_err(wrong)?;
+                let key = form.decode(&secret).map_err(wrong)?;
                 KeyKind::Mac(Mac::new(hash, &key).ok_or_else(|| wrong("is no key"))?)
             }
-            Proof::Hash(hash) => KeyKind::Plain(hash, self.key.decode(&secret).map_err(wrong)?),
+            Proof::Hash(hash) => KeyKind::Plain(hash, form.decode(&secret).map_err(wrong)?),
             Proof::PublicKey(algorithm) => {
                 let keys = PublicKey::parse_all(secret.expose()).map_err(|fault| wrong(&fault))?;
                 let keys: Vec<PublicKey> = keys.into_iter().filter(|key| key.fits(algorithm)).collect();
@@ -189,7 +196,7 @@ impl SignedScheme {
                 KeyKind::Public(algorithm, keys)
             }
         };
-        Ok(Key { kind, id })
+        Ok(Key { secret: position, kind, id })
     }
 
     /// The key that both sides compute with; `None` for key pairs, and where the secret is not written so.
@@ -213,16 +220,18 @@ impl SignedScheme {
             None => (secret.clone(), Box::default()),
         };
         let key = PrivateKey::parse(secret.expose())?;
-        Ok(Key { kind: KeyKind::Private(algorithm, key), id })
+        Ok(Key { secret: 0, kind: KeyKind::Private(algorithm, key), id })
     }
 
+    /// The keys of all secrets, in their order; of one that may be read in two ways both.
     pub(super) fn keys(&self, secrets: &[NamedSecret]) -> Result<Vec<Key>, Vec<String>> {
         let (mut keys, mut faults) = (Vec::with_capacity(secrets.len()), Vec::new());
-        for secret in secrets {
-            match self.key(secret) {
+        for (position, secret) in secrets.iter().enumerate() {
+            match self.key(position, self.key, secret) {
                 Ok(key) => keys.push(key),
                 Err(fault) => faults.push(fault),
             }
+            keys.extend(self.key.other().and_then(|form| self.key(position, form, secret).ok()));
         }
         if faults.is_empty() { Ok(keys) } else { Err(faults) }
     }

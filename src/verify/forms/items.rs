@@ -63,6 +63,7 @@ pub(super) fn compile(spec: &SchemeSpec, faults: &mut Faults) -> Option<Arc<dyn 
     let written = spec.signature.encoding.as_ref();
     let encoding = faults.word("signature.encoding", written, Encoding::parse, encoding::WORDS);
     let key = faults.word("key", spec.key.as_ref(), KeyForm::parse, "\"utf8\", \"base64\" or \"hex\"");
+    faults.unused("key", key.other().is_some(), "algorithm = \"signed-items\"");
     let place = spec.signature.body.as_deref().and_then(|pointer| pointer.split_once("/*/"));
     let Some((list, signature)) = place else {
         let message = "where each item's signature stands is not said";

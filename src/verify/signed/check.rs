@@ -108,7 +108,7 @@ impl SignedScheme {
         let mut scratch: Scratch = [0; 96];
         let length = self.writing.encoding.decode(digits, &mut scratch)?;
         let signature = scratch.get(..length)?;
-        let secret = keys.iter().position(|key| match &key.kind {
+        let key = keys.iter().find(|key| match &key.kind {
             KeyKind::Mac(keyed) => {
                 let mut mac = keyed.clone();
                 mac.update(message.body);
@@ -116,7 +116,7 @@ impl SignedScheme {
             }
             _ => false,
         })?;
-        Some(Verified { secret, timestamp: None })
+        Some(Verified { secret: key.secret, timestamp: None })
     }
 
     /// Whether one of the signatures in `group` is right; `left` is how many may still be looked at.
@@ -143,7 +143,7 @@ impl SignedScheme {
         Ok(Some(Verified { secret, timestamp }))
     }
 
-    /// The position of the first of `keys` with which `is_right` is true of something that may be signed.
+    /// The secret of the first of `keys` with which `is_right` is true of something that may be signed.
     fn find(
         &self,
         keys: &[Key],
@@ -166,8 +166,8 @@ impl SignedScheme {
         for template in &self.signed {
             for url in request.urls.iter().flatten() {
                 let pieces = template.render(&Parts { url, ..parts })?;
-                if let Some(position) = keys.iter().position(|key| is_right(key, &pieces)) {
-                    return Ok(Some(position));
+                if let Some(key) = keys.iter().find(|key| is_right(key, &pieces)) {
+                    return Ok(Some(key.secret));
                 }
             }
         }

@@ -90,6 +90,27 @@ fn an_id_beside_the_key_is_signed_and_no_part_of_it() {
 }
 
 #[test]
+fn a_secret_of_which_two_readings_are_said_is_right_in_both() {
+    let secrets = ["other", "00ff", "no hex"];
+    for signed_template in ["{body}", "{method}{body}"] {
+        let mut spec = plain();
+        spec.signed = texts(&[signed_template]);
+        let written = signed(&spec, "00ff", b"body");
+        spec.key = text("hex");
+        let bytes = signed(&spec, "00ff", b"body");
+        assert_ne!(header(&written, "x-sig"), header(&bytes, "x-sig"));
+        spec.key = text("utf8-or-hex");
+        for headers in [&written, &bytes] {
+            assert_eq!(check(&spec, &secrets, headers, b"body").unwrap().secret, 1);
+            assert!(check(&spec, &secrets, headers, b"other").is_err());
+            assert!(check(&spec, &["other", "no hex"], headers, b"body").is_err());
+        }
+        assert_eq!(header(&signed(&spec, "00ff", b"body"), "x-sig"), header(&written, "x-sig"));
+        assert_eq!(check(&spec, &secrets, &signed(&spec, "no hex", b"body"), b"body").unwrap().secret, 2);
+    }
+}
+
+#[test]
 fn a_token_proves_what_its_claims_say() {
     let hash = hex::encode(Sha256::digest(b"body"));
     let claims = serde_json::json!({

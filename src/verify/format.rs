@@ -338,7 +338,10 @@ impl<'a> Iterator for Signatures<'a> {
                     name.is_some_and(|name| keys.has(name)).then_some(text)
                 }
                 Format::Versioned { version } => {
-                    self.cut(' ')?.split_once(',').filter(|(v, _)| **v == **version).map(|(_, text)| text)
+                    let item = self.cut(' ')?;
+                    // Some part them by ", ".
+                    let item = item.strip_suffix(',').filter(|_| self.rest.is_some()).unwrap_or(item);
+                    item.split_once(',').filter(|(v, _)| **v == **version).map(|(_, text)| text)
                 }
                 Format::Values { separator } => Some(self.cut(*separator)?.trim_ascii()),
                 Format::Json { members } => {

@@ -45,7 +45,7 @@
 //! | `body` | string | a JSON pointer; `"whole"`: the body is a token. In a pointer of `token` one step may be `*`: every element of an array, all of which must be right |
 //! | `prefix` | string or list, none | what must stand before each signature, `"sha256="`, `"v0="`, `"Bearer "`; of a list one of them |
 //! | `encoding` | string, `"hex"` | `"hex"` (one case, upper or lower), `"base64"` (padded), `"base64url"` (without padding), `"base64url-padded"`, `"base64url-any"` (either, where a provider does not say which); bits beyond the last byte must be zero |
-//! | `format` | string, `"plain"` | `"plain"`: the value is one signature; `"list"`: `k=v,k=v`; `"positional"`: `v,v`; `"values"`: `SIG,SIG`; `"versioned"`: `v1,SIG v1,SIG`, parted by blanks; `"base64json"`: base64 of a JSON object |
+//! | `format` | string, `"plain"` | `"plain"`: the value is one signature; `"list"`: `k=v,k=v`; `"positional"`: `v,v`; `"values"`: `SIG,SIG`; `"versioned"`: `v1,SIG v1,SIG`, parted by blanks, or by a comma and a blank; `"base64json"`: base64 of a JSON object |
 //! | `separator` | one character, `","` | `list`, `positional`, `values`: what parts the items; blanks around an item do not count |
 //! | `assign` | one character, `"="` | `list`: what parts key and value |
 //! | `keys` | string or list, required with `list` and `base64json` | the keys, fields or members that carry signatures, others are ignored; `"*"`: all. `positional`: the last field if it is not said |

@@ -92,7 +92,9 @@ fn bare_values_are_all_signatures() {
 
 #[test]
 fn a_versioned_header_is_searched_for_its_version() {
-    assert_eq!(all(&versioned(), "v1,a v1a,no v2,no v1,b  v1, x"), ["a", "b", ""]);
+    assert_eq!(all(&versioned(), "v1,a v1a,no v2,no v1,b  x v1,"), ["a", "b", ""]);
+    assert_eq!(all(&versioned(), "v1,a, v2,no, v1,b"), ["a", "b"]);
+    assert_eq!(all(&versioned(), "v1,a, v1,b,"), ["a", "b,"]);
 }
 
 #[test]

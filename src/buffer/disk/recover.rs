@@ -348,23 +348,32 @@ impl<D: Device> Recovery<'_, D> {
     }
 }
 
-/// All of a file. What the disk refuses to read is zeros, and told.
+/// All of a file. What the disk refuses to read is zeros, and told. What was never written to is zeros as well, and takes no
+/// memory: mostly that is the larger part.
 fn read_all<F: DeviceFile>(file: &F) -> (Vec<u8>, Vec<io::Error>) {
     const PAGE: usize = 4096;
+    const PIECE: usize = 64 * PAGE;
     let len = match file.len() {
         Ok(len) => usize::try_from(len.min(u64::from(u32::MAX))).unwrap_or(0),
         Err(error) => return (Vec::new(), vec![error]),
     };
     let mut bytes = vec![0; len];
-    if let Ok(read) = file.read_at(&mut bytes, 0) {
-        bytes.truncate(read);
-        return (bytes, Vec::new());
-    }
-    let mut unread = Vec::new();
-    for (number, page) in bytes.chunks_mut(PAGE).enumerate() {
-        if let Err(error) = file.read_at(page, (number * PAGE) as u64) {
-            page.fill(0);
-            unread.push(error);
+    let (mut buffer, mut unread) = (vec![0; PIECE.min(len)], Vec::new());
+    let mut copy = |to: &mut [u8], at: usize| {
+        let from = buffer.get_mut(..to.len()).unwrap_or_default();
+        let read = file.read_at(from, at as u64)?;
+        let from = from.get(..read).unwrap_or_default();
+        if from.iter().any(|byte| *byte != 0) {
+            to.get_mut(..read).unwrap_or_default().copy_from_slice(from);
+        }
+        Ok::<_, io::Error>(())
+    };
+    for (number, piece) in bytes.chunks_mut(PIECE).enumerate() {
+        if copy(piece, number * PIECE).is_ok() {
+            continue;
+        }
+        for (nth, page) in piece.chunks_mut(PAGE).enumerate() {
+            unread.extend(copy(page, number * PIECE + nth * PAGE).err());
         }
     }
     (bytes, unread)

@@ -191,8 +191,9 @@ impl Rebuild for Rebuilding<'_> {
             if let Some(since) = self.replayed.remove(&(seq, lane)) {
                 self.lanes.renew(seq, lane, since);
             }
-            let retry = self.waiting.get_mut(&lane).and_then(|waiting| waiting.take(seq));
-            if let Some(retry) = retry {
+            let Some(waiting) = self.waiting.get_mut(&lane) else { continue };
+            if let Some(retry) = waiting.take(seq) {
+                self.lanes.expect_waiting(lane, turn.priority, waiting.len() + 1);
                 self.lanes.restore_waiting(lane, turn, &retry);
             }
         }

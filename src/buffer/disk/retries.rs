@@ -65,6 +65,11 @@ impl Entry {
         self.seq >> 1
     }
 
+    /// Where its last `Deferred` stands.
+    pub fn at(&self) -> Loc {
+        self.at
+    }
+
     fn key(&self) -> (u64, u64) {
         (self.due >> 16, self.seq())
     }
@@ -185,6 +190,14 @@ impl Retries {
         let first = self.heap.peek().map(|Reverse(entry)| entry.key());
         let first = first.into_iter().chain(self.runs.iter().filter_map(Run::first)).min();
         first.map(|(due, _)| Millis(due))
+    }
+
+    /// So many will be added at most: a table that grows would be copied again and again.
+    pub fn expect(&mut self, more: usize) {
+        let most = self.room.max.saturating_add(1).saturating_sub(self.heap.len());
+        if self.heap.len() == self.heap.capacity() {
+            self.heap.reserve_exact(more.min(most));
+        }
     }
 
     /// All that wait are due by `now`.

@@ -22,6 +22,13 @@ impl Lanes {
         Some(Retry { due, seq: step.seq, attempt, dying: dying.is_some(), at })
     }
 
+    /// At most `more` of this class of `lane` will be said to wait.
+    pub fn expect_waiting(&mut self, lane: u32, class: Priority, more: usize) {
+        if let Some(lane) = self.lanes.get_mut(lane as usize) {
+            lane.tracks.get_mut(class).retries.expect(more);
+        }
+    }
+
     /// An event that was restored waits at `lane` as `retry` says, and holds its key. Where another one of its key does so
     /// already (one was on its way to the dead letters when the process ended), it begins anew behind that.
     pub fn restore_waiting(&mut self, lane: u32, turn: Turn, retry: &Retry) {

@@ -73,6 +73,7 @@ fn the_last_step_of_the_log_holds() {
         (7, What::Delivered, 1),
         (7, until(20), 3),  // carried on behind what put it on its way again
         (99, until(10), 1), // its segment is gone
+        (0, until(10), 1),  // and so is that of this one
     ];
     for (offset, (seq, what, number)) in (1..).zip(log) {
         rebuilding.progress(at(offset), step(seq, what, number));
@@ -110,9 +111,33 @@ fn what_was_hastened_is_due_then_and_what_failed_since_is_not() {
     assert_eq!(lanes.next_due(0), Some(Millis(late)));
 }
 
-/// A place of a retry that waits may take a hundred bytes, at any moment of a start: of the steps before their events are
-/// told, of both while they are, of the queue that stands then. Counted by what was asked of the allocator, where that is
-/// most: just above a power of two, at which tables double.
+/// Steps are tidied while they come: whatever was said of an event behind that holds.
+#[test]
+fn what_is_said_last_holds_wherever_in_the_log_it_stands() {
+    for waiting in [1, 4096, 4097, 8193, 70_000] {
+        let (mut lanes, (names, source)) = (lanes(1 << 20), names(1));
+        let mut rebuilding = Rebuilding::new(&mut lanes, &names, &Nobody, Vec::new(), false);
+        // The later events failed first, in the second round too.
+        for (round, number) in [(0, 1), (1, 2)] {
+            for n in 0..waiting {
+                let place = at((round * waiting + n) as u32);
+                rebuilding.progress(place, step(waiting - n, until(ENDED.0 + n), number));
+            }
+        }
+        let (requeued, last) = (waiting.div_ceil(2), waiting);
+        rebuilding.progress(at(u32::MAX), step(requeued, What::Requeued, 0));
+        (1..=last).for_each(|seq| rebuilding.event(source, &row(seq, 0)));
+        drop(rebuilding);
+        assert_eq!((lanes.figures(0).waiting, lanes.figures(0).backlog), (waiting - 1, 1), "{waiting}");
+        let wanted = lanes.wanted(0, Millis(u64::MAX));
+        assert_eq!(wanted.fresh, [requeued]);
+        assert!(wanted.retries.iter().all(|retry| retry.attempt == 2), "{waiting}");
+    }
+}
+
+/// A retry that waits may take a hundred bytes, at any moment of a start: as a step before its event is told, as that or in
+/// the queue while they are, in the queue that stands then. Counted here, where it is most (just above a power of two, at
+/// which tables double), so that an allocator which gives back late has room for as much again.
 #[test]
 fn a_retry_that_waits_takes_less_than_a_hundred_bytes_all_through_a_start() {
     const WAITING: u64 = (1 << 18) + 1;
@@ -141,8 +166,8 @@ fn a_retry_that_waits_takes_less_than_a_hundred_bytes_all_through_a_start() {
         drop(rebuilding);
         let stands = lanes.heap();
         assert_eq!((lanes.figures(0).waiting, lanes.figures(0).backlog), (WAITING, 0));
-        assert!(most as u64 <= 100 * WAITING, "{} bytes each at the most", most as u64 / WAITING);
-        assert!(stands as u64 <= 52 * WAITING, "{} bytes each when it stands", stands as u64 / WAITING);
+        assert!(most as u64 <= 64 * WAITING, "{} bytes each at the most", most as u64 / WAITING);
+        assert!(stands as u64 <= 30 * WAITING, "{} bytes each when it stands", stands as u64 / WAITING);
         let retry = lanes.wanted(0, Millis(u64::MAX)).retries.into_iter().next().unwrap();
         assert_eq!((retry.seq, retry.attempt), (1, 2), "the last step of each");
     }

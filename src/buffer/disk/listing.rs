@@ -214,7 +214,8 @@ impl Shared {
             let attempts = last.map(|step| step.attempts.clone()).unwrap_or_default();
             let state = self.state.lock();
             if state.lanes.is_pending(seq, *lane) {
-                let due = last.and_then(|step| state.lanes.due(*lane, step));
+                let waits = last.filter(|_| !state.lanes.is_in_flight(seq, *lane));
+                let due = waits.and_then(|step| state.lanes.due(*lane, step));
                 let excerpt = state.excerpts.get(seq, *lane);
                 destinations.push(DestinationView { name, status: Status::Pending, attempts, due, excerpt });
                 continue;

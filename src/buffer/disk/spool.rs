@@ -232,6 +232,12 @@ impl<D: Device> Spool<D> {
         }
     }
 
+    /// Says so of the room, until the next round of maintenance or commit.
+    #[cfg(test)]
+    pub fn say_room(&self, room: Room) {
+        self.health.room.store(room as u8, Ordering::Relaxed);
+    }
+
     /// How it stands.
     pub fn stats(&self) -> SpoolStats {
         let segments = self.segments.read().len() as u32;

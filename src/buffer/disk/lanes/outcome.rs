@@ -98,6 +98,12 @@ impl Lanes {
         due.min()
     }
 
+    /// Whether `seq` is on its way.
+    pub fn is_in_flight(&self, seq: u64, lane: u32) -> bool {
+        let near = self.lanes.get(lane as usize).and_then(|lane| lane.near.get(&seq));
+        near.is_some_and(|near| near.stand == Stand::InFlight)
+    }
+
     /// The event in flight that has this id. The caller reads from it what it needs before it says what became of it.
     pub fn in_flight(&self, lane: u32, id: EventId) -> Option<&Ready> {
         let lane = self.lanes.get(lane as usize)?;

@@ -5,4 +5,5 @@ mod model;
 mod oracle;
 mod restart;
 mod rig;
+mod running;
 mod scale;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::super::{DiskBuffer, DiskLane};
-use crate::buffer::{BufferOptions, BufferSettings};
+use crate::buffer::{BufferOptions, BufferSettings, KeepError};
 use crate::clock::{Clock, Millis};
 use crate::event::nobody::Nobody;
 use crate::event::{Ack, Answer, Attempt, Claim, ClaimKeeper, Event, EventId, Proto, Turn};
@@ -59,8 +59,12 @@ pub fn event() -> Event {
 
 /// Keeps an event for `lane` alone.
 pub async fn keep(buffer: &DiskBuffer, lane: &DiskLane) -> EventId {
+    try_keep(buffer, lane).await.unwrap()
+}
+
+pub async fn try_keep(buffer: &DiskBuffer, lane: &DiskLane) -> Result<EventId, KeepError> {
     let none: Option<Claim> = None;
-    buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await.unwrap()
+    buffer.keep(event(), std::iter::once((lane.number(), false)), none, Ack::Durable).await
 }
 
 pub fn attempt(number: u16, at: Millis) -> Attempt {

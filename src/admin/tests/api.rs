@@ -426,6 +426,13 @@ fn what_stands_under_a_former_name_is_found_replayed_and_dropped_under_the_new_o
     assert_eq!(dry, json!({"dropped": 1, "dry_run": true}));
     assert_eq!(house.post("/api/v1/dead/drop", of_app).json()["dropped"], 1);
     assert_eq!(listed("dead"), [""; 0]);
+    // One that goes to both: wherever it is dead.
+    house.settle("app", Settled::Delivered, 200);
+    house.keep(event(4), &["old", "app"]);
+    house.settle("old", GONE, 410);
+    house.settle("app", GONE, 410);
+    assert_eq!(house.post("/api/v1/dead/replay", of_app).json()["replayed"], 1, "it is one event");
+    assert_eq!((house.buffer.lane("old").depth().0, house.buffer.lane("app").depth().0), (1, 1));
 }
 
 #[test]

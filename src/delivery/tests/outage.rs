@@ -251,6 +251,13 @@ async fn the_first_dead_letter_raises_an_alert_and_the_next_does_not() {
         sleep(SECONDS(1)).await;
         assert_eq!(alerts(&rig, "first_dead"), waits == 1, "once more after a minute");
     }
+    // As long as there is one, a further one is none, however late it comes.
+    sleep(SECONDS(120)).await;
+    rig.keep("another").await;
+    sleep(SECONDS(1)).await;
+    assert_eq!(rig.buffer.stats().dead_events, 2);
+    let twice = "hooklatch_alerts_total{alert=\"first_dead\",destination=\"app\"} 2\n";
+    assert!(rig.metrics.encode().contains(twice), "{}", rig.metrics.encode());
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::FutureExt;
+
 use super::super::refill::FOLLOWERS;
 use super::*;
 use crate::buffer::keys::MAX_KEYS;
@@ -291,6 +293,77 @@ fn an_event_that_waited_before_the_start_still_holds_its_key() {
     rig.lanes.settle(0, id(5), &[0]).unwrap();
     assert_eq!(rig.deliver(9), [3, 7, 11]);
     check(&rig.lanes);
+}
+
+#[test]
+fn a_lane_hears_of_the_next_one_of_a_key_that_was_read_before_its_turn() {
+    let mut rig = Rig::new();
+    let signal = rig.lanes.lane(0, &"lane-0".into());
+    let woken = || signal.changed().now_or_never().is_some();
+    rig.keep(1..=10, |_| keyed(1));
+    assert_eq!(rig.deliver(1), [1]);
+    rig.feed(); // 2, and with it those behind
+    assert_eq!(rig.lanes.take(0, 9, NOW).len(), 1);
+    while woken() {}
+    signal.looking();
+    assert!(!woken(), "nothing came since it looked");
+    rig.lanes.settle(0, id(2), &[0]).unwrap();
+    assert!(!rig.lanes.has_freed(0), "3 is in memory, so that nobody reads, and nobody else would say");
+    assert!(woken());
+    assert_eq!(take(&mut rig.lanes, 0, 9), [3]);
+}
+
+/// Of one key, so many are read before their turn, however many there are; and no more bytes than a part of what the windows
+/// may hold.
+#[test]
+fn what_is_read_before_its_turn_is_bounded_in_number_and_bytes() {
+    let mut rig = Rig::new();
+    rig.keep(1..=1000, |_| keyed(1));
+    let prefetched = |rig: &Rig| rig.lanes.lanes[0].tracks.get(Priority::Normal).prefetched.len();
+    assert_eq!(rig.deliver(1), [1]);
+    rig.feed();
+    assert_eq!(prefetched(&rig), FOLLOWERS);
+    // A quarter of a window, and half of all windows.
+    for (window_bytes, windows_bytes, most) in [(40, 1000, 10), (1000, 40, 20)] {
+        let mut rig = Rig::new();
+        rig.keep(1..=1000, |_| keyed(1));
+        assert_eq!(rig.deliver(1), [1]);
+        let each = 100 + BESIDE;
+        rig.lanes.limits.window_bytes = window_bytes * each;
+        rig.lanes.limits.windows_bytes = windows_bytes * each;
+        rig.feed();
+        assert_eq!(prefetched(&rig), most, "{window_bytes} {windows_bytes}");
+        check(&rig.lanes);
+        assert_eq!(rig.deliver(5), [2, 3, 4, 5, 6], "and all go in their order");
+    }
+}
+
+#[test]
+fn what_was_on_its_way_to_the_dead_letters_before_the_start_holds_no_key() {
+    let mut rig = Rig::new();
+    rig.found([5, 7], |_| keyed(1));
+    let dying = Retry { due: Millis(500), seq: 5, attempt: 2, dying: true, at: at(4) };
+    rig.lanes.restore_waiting(0, keyed(1), &dying);
+    assert_eq!(rig.deliver(9), [7], "it will not be sent again");
+    let wanted = rig.lanes.wanted(0, Millis(500));
+    assert_eq!(wanted.retries.iter().map(|retry| (retry.seq, retry.dying)).collect::<Vec<_>>(), [(5, true)]);
+    check(&rig.lanes);
+}
+
+#[test]
+fn what_ended_while_it_was_read_before_its_turn_is_not_kept() {
+    let mut rig = Rig::new();
+    rig.keep(1..=5, |_| keyed(1));
+    assert_eq!(rig.deliver(1), [1]);
+    let wanted = rig.lanes.wanted(0, NOW);
+    assert_eq!((&wanted.fresh, &wanted.followers), (&vec![2], &vec![3, 4, 5]));
+    rig.lanes.lost(4, 100, &[0]);
+    let read = |seqs: &[u64]| seqs.iter().map(|seq| ready_of(*seq, 100, keyed(1))).collect::<Vec<_>>();
+    rig.lanes.prefetched(0, wanted.class, read(&wanted.followers));
+    rig.lanes.bring(0, wanted.class, read(&wanted.fresh), Vec::new());
+    check(&rig.lanes);
+    assert_eq!(rig.deliver(9), [2, 3, 5]);
+    assert_eq!(rig.lanes.window_bytes(), 0);
 }
 
 #[test]

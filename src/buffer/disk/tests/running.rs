@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use super::super::ports::Room;
 use super::rig::{NOW, attempt, keep, open, open_at, try_keep, until};
-use crate::buffer::{DeadReason, KeepError, MaxPending, Settled, Status};
+use crate::buffer::{DeadReason, EventFilter, KeepError, MaxPending, Settled, Status};
 use crate::clock::Clock;
 use crate::event::Answer;
 
@@ -116,4 +116,26 @@ async fn a_disk_without_room_and_one_that_fails_are_told_apart() {
     assert_eq!(refused, told.map(|error| Some(Err(error))));
     assert_eq!(buffer.stats().events, 0);
     keep(&buffer, &lane).await;
+}
+
+#[tokio::test]
+async fn what_stands_under_a_former_name_is_listed_under_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let lane = buffer.lane("app");
+    let id = keep(&buffer, &lane).await;
+    let listed = |destination: &str, formerly: &[&str], status| {
+        let (destination, formerly) =
+            (Some(destination.to_owned()), formerly.iter().map(|name| (*name).into()).collect());
+        let filter = EventFilter { destination, formerly, status, ..EventFilter::default() };
+        let (views, _) = buffer.list(&filter, None, 10);
+        views.iter().map(|view| view.event.id).collect::<Vec<_>>()
+    };
+    for status in [None, Some("pending")] {
+        assert_eq!(listed("shop", &["store", "app"], status), [id], "{status:?}");
+        assert_eq!(listed("app", &[], status), [id], "{status:?}");
+        assert_eq!(listed("shop", &[], status), [], "{status:?}");
+        assert_eq!(listed("shop", &["store"], status), [], "{status:?}");
+    }
+    assert_eq!(listed("shop", &["app"], Some("delivered")), []);
 }

@@ -87,6 +87,16 @@ fn a_header_may_be_there_several_times_where_the_scheme_says_so() {
         assert!(check(&spec, &["s"], &lines(wrong), b"other").is_err());
     }
     assert!(check(&spec, &["s"], &lines(16), b"body").is_err());
+    // Lines without any signature count, too.
+    let mut listed = spec.clone();
+    listed.signature.format = text("list");
+    listed.signature.keys = texts(&["v1"]);
+    let others = |count: usize| {
+        let others = (0..count).map(|n| format!("v0={n}"));
+        Headers::from_pairs(others.chain([format!("v1={right}")]).map(|value| ("X-Sig", value)))
+    };
+    assert!(check(&listed, &["s"], &others(15), b"body").is_ok());
+    assert!(check(&listed, &["s"], &others(16), b"body").is_err());
     assert_eq!(refused(check(&spec, &["s"], &Headers::default(), b"body")).0, RefusalKind::MissingSignature);
     assert!(check(&spec, &["s"], &signed(&spec, "s", b"body"), b"body").is_ok());
 }

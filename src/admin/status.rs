@@ -12,7 +12,7 @@ use super::view::{AdminView, RouteAction, RouteView, SecretView};
 use crate::buffer::LaneStats;
 use crate::clock::Millis;
 use crate::delivery::{BatchOptions, DestinationHealth, LaneState, RegionHealth};
-use crate::ingress::DeliverTo;
+use crate::ingress::{DeliverTo, Proof};
 use crate::units::format_duration;
 
 pub(super) fn gateway(view: &AdminView, replays: &Replays, now: Millis) -> Value {
@@ -89,7 +89,7 @@ fn route(route: &RouteView, started_at: Millis, now: Millis) -> Value {
         RouteAction::Proxy(upstream) => json!({"action": "proxy", "proxy_to": redact_userinfo(upstream)}),
         RouteAction::Deliver {
             provider,
-            verified,
+            proof,
             ack,
             dedupe,
             deliver_to,
@@ -99,7 +99,9 @@ fn route(route: &RouteView, started_at: Millis, now: Millis) -> Value {
             json!({
                 "action": "deliver",
                 "provider": provider.as_deref(),
-                "verified": verified,
+                // The words of `hooklatch verify --jsonl`, where an authenticated request is a verified one, too.
+                "verified": *proof != Proof::Unchecked,
+                "outcome": proof.as_str(),
                 "ack": ack.as_str(),
                 "dedupe": dedupe,
                 "deliver_to": deliver_to.iter().map(self::deliver_to).collect::<Vec<_>>(),

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Millis};
 use crate::dedupe::Dedupe;
 use crate::delivery::{DestinationHealth, LaneState, Pause};
 use crate::event::{Ack, EventId};
-use crate::ingress::{AllowIpsView, DeliverTo, Explained, NotReleased, Rejected, Released};
+use crate::ingress::{AllowIpsView, DeliverTo, Explained, NotReleased, Proof, Rejected, Released};
 use crate::observe::{DestinationGauges, Gauges, Metrics};
 use crate::verify::Redaction;
 
@@ -250,8 +250,8 @@ pub enum RouteAction {
     Deliver {
         /// The provider's name.
         provider: Option<Arc<str>>,
-        /// Whether signatures are checked; `false` is `verify = "none"`.
-        verified: bool,
+        /// What is known of its requests.
+        proof: Proof,
         /// When the sender gets its 2xx.
         ack: Ack,
         /// Whether event ids are remembered.

@@ -5,7 +5,9 @@ use std::fmt::Write;
 use super::Config;
 use crate::admin::AdminListen;
 use crate::delivery::{DestinationOptions, Endpoint, Place};
-use crate::ingress::{Action, CorridorSettings, ListenAddress, RouteKey, RouteSettings, Router, Upstream};
+use crate::ingress::{
+    Action, CorridorSettings, ListenAddress, Proof, RouteKey, RouteSettings, Router, Upstream,
+};
 
 pub(super) fn render(config: &Config) -> String {
     let mut text = String::new();
@@ -61,11 +63,14 @@ fn what_it_does(route: &RouteSettings, config: &Config) -> String {
 }
 
 fn delivery(corridor: &CorridorSettings, config: &Config) -> String {
-    let check = match (&corridor.verifier, &corridor.provider) {
-        (None, _) => "accepts whatever comes".to_owned(),
-        (Some(_), Some(provider)) => format!("checks as {provider}"),
-        (Some(_), None) => "checks its own scheme".to_owned(),
+    let mut check = match (corridor.proof(), &corridor.provider) {
+        (Proof::Unchecked, _) => "accepts whatever comes".to_owned(),
+        (_, Some(provider)) => format!("checks as {provider}"),
+        (_, None) => "checks its own scheme".to_owned(),
     };
+    if corridor.proof() == Proof::Authenticated {
+        check.push_str(" (authenticated: the sender, not the body)");
+    }
     let places = corridor.deliver_to.iter().map(|entry| {
         let name = &*entry.to;
         let options = config.destinations.iter().find(|destination| *destination.name == *name);

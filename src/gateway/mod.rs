@@ -8,6 +8,7 @@ mod confirm;
 mod ip_lists;
 mod notify;
 mod outbound;
+mod proofs;
 mod redactions;
 mod reload;
 mod rooms;

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::confirm;
 use super::ip_lists::{self, Refresher};
 use super::outbound::Outbound;
+use super::proofs::Proofs;
 use super::redactions::Redactions;
 use super::reload::Reloader;
 use super::state_dir::StateDir;
@@ -163,6 +164,7 @@ impl Rooms {
             .map(Arc::clone)
             .collect();
         let signers = signers(config, &routes);
+        let proofs = Proofs::of(&routes);
         self.ingress.apply(server.clone(), routes).map_err(|conflicts| views::conflicts(&conflicts))?;
         self.ip_lists.apply(lists, config.refresh_ip_lists);
         self.destinations.set_signers(signers);
@@ -173,6 +175,7 @@ impl Rooms {
         if let Some(admin) = self.admin.get() {
             admin.set_tokens(tokens);
         }
+        proofs.tell();
         self.warn_of_orphans();
         Ok(())
     }

@@ -120,7 +120,7 @@ fn routes(rooms: &Rooms, reloader: &Reloader) -> Vec<RouteView> {
         let action = match route.action {
             ingress::ActionView::Deliver(corridor) => RouteAction::Deliver {
                 provider: corridor.provider,
-                verified: corridor.verified,
+                proof: corridor.proof,
                 ack: corridor.ack,
                 dedupe: corridor.dedupe,
                 deliver_to: corridor.deliver_to,

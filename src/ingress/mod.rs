@@ -43,7 +43,7 @@ pub use rejected::{Rejected, RejectedOptions, RejectedSettings};
 pub use router::{Match, RouteConflict, RouteKey, Router, TableRow};
 pub use settings::{
     Action, Capture, CorridorSettings, DedupeRule, DeliverTo, Evidence, ListenAddress, Listener, PathPattern,
-    Peer, Priorities, ProxySettings, RouteSettings, ServerOptions, ServerSettings, ShadowSecrets,
+    Peer, Priorities, Proof, ProxySettings, RouteSettings, ServerOptions, ServerSettings, ShadowSecrets,
     TrustedProxies, Upstream,
 };
 pub use upstream_tls::UpstreamTls;

@@ -273,6 +273,41 @@ pub struct CorridorSettings {
     pub deliver_timeout: Duration,
 }
 
+impl CorridorSettings {
+    /// What is known of a request that the route takes.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        match &self.verifier {
+            Some(verifier) if verifier.scheme().binds_body() => Proof::Verified,
+            Some(_) => Proof::Authenticated,
+            None => Proof::Unchecked,
+        }
+    }
+}
+
+/// What is known of a request that a route takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Its signature vouches for its sender and its body.
+    Verified,
+    /// For its sender alone: a token, HTTP Basic, or a signature that leaves the body out.
+    Authenticated,
+    /// Nothing: `verify = "none"`.
+    Unchecked,
+}
+
+impl Proof {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Authenticated => "authenticated",
+            Self::Unchecked => "unchecked",
+        }
+    }
+}
+
 /// Secrets on trial.
 #[derive(Debug)]
 pub struct ShadowSecrets {

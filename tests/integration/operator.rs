@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::harness::{
-    ADMIN_TOKEN, App, Connection, Gateway, Reply, SOON, Setup, Signed, now, request, wait_until,
+    ADMIN_TOKEN, App, Connection, Gateway, Reply, SOON, Setup, Signed, hooklatch, now, request, wait_until,
 };
 
 const SECRET: &str = "canary-secret-of-a-route";
@@ -355,4 +355,60 @@ fn what_waits_for_its_next_attempt_is_counted_on_both_stores() {
         }
         wait_until("all wait at both destinations", SOON, || gateway.metric(WAITING) == 6.0);
     }
+}
+
+#[test]
+fn what_nobody_vouches_for_is_said_at_start_by_check_and_by_the_api() {
+    let app = App::start();
+    let gateway = Setup::new(
+        r#"
+        [routes.gitlab]
+        path = "/gitlab"
+        provider = "gitlab"
+        secrets = [{ value = "s" }]
+        deliver_to = ["app"]
+        [routes.github]
+        path = "/github"
+        provider = "github"
+        secrets = [{ value = "s" }]
+        deliver_to = ["app"]
+        [routes.open]
+        path = "/open"
+        verify = "none"
+        deliver_to = ["app"]
+        [destinations.app]
+        url = "$APP"
+        "#,
+    )
+    .set("APP", app.url())
+    .start();
+    let said = |route: &str| {
+        let lines = gateway.log_lines();
+        let lines = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let of_route = lines.filter(|line| line["route"] == route && line.get("outcome").is_some());
+        of_route.map(|line| (line["level"].clone(), line["outcome"].clone())).collect::<Vec<_>>()
+    };
+    gateway.wait_for_log("the open route", |line| line["route"] == "open");
+    assert_eq!(said("gitlab"), [("info".into(), "authenticated".into())]);
+    assert_eq!(said("open"), [("warn".into(), "unchecked".into())]);
+    assert_eq!(said("github"), []);
+    gateway.cli(&["reload"]).ok();
+    wait_until("the reload says it again", SOON, || said("gitlab").len() == 2);
+
+    let routes = gateway.admin_get("/api/v1/routes");
+    let of = |name: &str| {
+        let route = routes["routes"].as_array().unwrap().iter().find(|route| route["name"] == name).unwrap();
+        (route["verified"].as_bool().unwrap(), route["outcome"].as_str().unwrap())
+    };
+    assert_eq!(of("gitlab"), (true, "authenticated"));
+    assert_eq!(of("github"), (true, "verified"));
+    assert_eq!(of("open"), (false, "unchecked"));
+
+    let table = hooklatch(&["check", "-c", gateway.config().to_str().unwrap()]).ok();
+    let line = |path: &str| table.lines().find(|line| line.contains(path)).unwrap().to_owned();
+    assert!(
+        line("/gitlab").contains("checks as gitlab (authenticated: the sender, not the body)"),
+        "{table}"
+    );
+    assert!(line("/github").contains("checks as github, ack"), "{table}");
 }

@@ -23,7 +23,7 @@ use crate::dedupe::{Dedupe, DedupeOptions, DedupeSettings};
 use crate::delivery::{BatchOptions, DestinationHealth, LaneState, Pause, PausedBy};
 use crate::event::{Ack, Answer, Attempt, Event, EventId, Proto, Turn, TypePattern};
 use crate::headers::Headers;
-use crate::ingress::{DeliverTo, NotReleased};
+use crate::ingress::{DeliverTo, NotReleased, Proof};
 use crate::observe::Metrics;
 use crate::secret::Secret;
 use crate::verify::Redaction;
@@ -157,7 +157,7 @@ fn github() -> RouteView {
         }),
         action: RouteAction::Deliver {
             provider: Some("github".into()),
-            verified: true,
+            proof: Proof::Authenticated,
             ack: Ack::Memory,
             dedupe: true,
             deliver_to: vec![

@@ -14,7 +14,8 @@ use crate::ingress::client_ip::Client;
 use crate::ingress::head::Head;
 use crate::ingress::refusal::Refusal;
 use crate::ingress::settings::{
-    Action, CorridorSettings, DeliverTo, PathPattern, ProxySettings, RouteSettings, ServerSettings, Upstream,
+    Action, CorridorSettings, DeliverTo, PathPattern, Proof, ProxySettings, RouteSettings, ServerSettings,
+    Upstream,
 };
 use crate::net::{AllowIps, Failover, IpListView};
 use crate::observe::{RouteMetrics, SecretMetrics};
@@ -236,7 +237,7 @@ impl Corridor {
         let settings = &self.settings;
         CorridorView {
             provider: settings.provider.clone(),
-            verified: settings.verifier.is_some(),
+            proof: settings.proof(),
             ack: settings.ack,
             dedupe: settings.dedupe.is_some(),
             deliver_to: settings.deliver_to.clone(),
@@ -323,8 +324,8 @@ pub struct SecretView {
 pub struct CorridorView {
     /// The provider's name.
     pub provider: Option<Arc<str>>,
-    /// Whether signatures are checked.
-    pub verified: bool,
+    /// What is known of its requests.
+    pub proof: Proof,
     /// When a sender gets its 2xx.
     pub ack: Ack,
     /// Whether event ids are remembered.

@@ -18,7 +18,7 @@ use super::*;
 use crate::clock::Millis;
 use crate::dedupe::Claimed;
 use crate::event::Ack;
-use crate::ingress::{PathPattern, ShadowSecrets};
+use crate::ingress::{PathPattern, Proof, ShadowSecrets};
 use crate::select::Selector;
 use rig::{Rig, Sent, Wants, json, only, outcome, word};
 
@@ -424,7 +424,7 @@ async fn routes_are_shown_as_they_are() {
     let routes = rig.ingress.routes();
     assert_eq!((&*routes[0].name, routes[0].path.as_str()), ("hook", "/hooks/acme"));
     let ActionView::Deliver(corridor) = &routes[0].action else { panic!("{:?}", routes[0].action) };
-    assert_eq!((corridor.ack, corridor.verified, corridor.dedupe), (Ack::Memory, true, true));
+    assert_eq!((corridor.ack, corridor.proof, corridor.dedupe), (Ack::Memory, Proof::Verified, true));
     assert_eq!((&*routes[1].name, routes[1].path.as_str()), ("app", "/*"));
     assert!(
         matches!(&routes[1].action, ActionView::Proxy(to) if to == "http://127.0.0.1:9"),

@@ -333,7 +333,7 @@ fn show_page(view: &AdminView, page: &filter::Page) -> Value {
 fn show_event(view: &AdminView, id: EventId) -> Option<Value> {
     let Some(event) = view.buffer.find(id) else { return rejected::find(view, id) };
     let redaction = (view.redaction)(&event.event.route, event.event.provider.as_deref());
-    Some(show::detail(&event, &redaction, &view.orphans()))
+    Some(show::detail(&event, &redaction, &view.orphans(), &view.secrets))
 }
 
 async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Refusal>

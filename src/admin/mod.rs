@@ -6,6 +6,7 @@
 
 mod api;
 mod beside;
+mod echo;
 mod filter;
 mod guard;
 mod listener;
@@ -29,6 +30,6 @@ pub use settings::{AdminListen, AdminOptions, AdminSettings};
 pub use show::stored;
 pub use token::{TOKEN_FILE, load_or_create};
 pub use view::{
-    AdminView, Ask, AskAbout, AskRedaction, GatewayView, Operate, Operated, Operation, Readiness,
+    AdminView, Ask, AskAbout, AskRedaction, AskSecrets, GatewayView, Operate, Operated, Operation, Readiness,
     RejectedDesk, Release, ReloadView, RouteAction, RouteView, SecretView,
 };

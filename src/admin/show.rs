@@ -6,10 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::echo::Echo;
 use super::filter::ORPHANED;
 use crate::buffer::{DestinationView, EventView, Status};
 use crate::event::{Answer, Attempt, Event, Region};
 use crate::headers::Headers;
+use crate::secret::Secret;
 use crate::select::form;
 use crate::verify::{REDACTED, Redaction};
 
@@ -33,8 +35,13 @@ pub(super) fn summary(view: &EventView, orphans: &[Arc<str>]) -> Value {
     Value::Object(shown)
 }
 
-/// An event with all that is known of it.
-pub(super) fn detail(view: &EventView, redaction: &Redaction, orphans: &[Arc<str>]) -> Value {
+/// An event with all that is known of it. `secrets` are those that a destination's app is sent beside the request.
+pub(super) fn detail(
+    view: &EventView,
+    redaction: &Redaction,
+    orphans: &[Arc<str>],
+    secrets: impl Fn(&str) -> Vec<Secret>,
+) -> Value {
     let event = &*view.event;
     let mut shown = head(event);
     let mut put = |key: &str, value: Value| shown.insert(key.to_owned(), value);
@@ -44,10 +51,11 @@ pub(super) fn detail(view: &EventView, redaction: &Redaction, orphans: &[Arc<str
     put("forwarded_for", json!(event.forwarded_for));
     put("forwarded_proto", json!(event.forwarded_proto.as_str()));
     put("headers", headers(&event.headers, redaction));
+    let echo = Echo::of(event, redaction);
     let places = view.destinations.iter().map(|place| {
         let mut shown = place_head(place, orphans);
         shown.insert("attempts".to_owned(), place.attempts.iter().map(attempt).collect());
-        put_bytes(&mut shown, "last_answer", &place.excerpt);
+        put_bytes(&mut shown, "last_answer", &echo.hidden_in(&place.excerpt, &secrets(&place.name)));
         Value::Object(shown)
     });
     put("destinations", places.collect());
@@ -68,7 +76,7 @@ pub(super) fn headers(headers: &Headers, redaction: &Redaction) -> Value {
 /// An event as the API shows it, to whoever reads the folder of a gateway that does not run.
 #[must_use]
 pub fn stored(view: &EventView, redaction: &Redaction) -> Value {
-    detail(view, redaction, &[])
+    detail(view, redaction, &[], |_| Vec::new())
 }
 
 fn head(event: &Event) -> Map<String, Value> {
@@ -131,11 +139,16 @@ pub(super) fn put_bytes(shown: &mut Map<String, Value>, key: &str, bytes: &[u8])
     };
 }
 
-fn is_secret_header(name: &[u8], redaction: &Redaction) -> bool {
+pub(super) fn is_secret_header(name: &[u8], redaction: &Redaction) -> bool {
     let name = String::from_utf8_lossy(name);
     SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
         || redaction.hides_header(&name)
         || sounds_secret(&name)
+}
+
+/// Whether the value of this parameter of a query, its name decoded, is not shown.
+pub(super) fn is_secret_parameter(name: &[u8], redaction: &Redaction) -> bool {
+    redaction.hides_parameter(name) || sounds_secret(&String::from_utf8_lossy(name))
 }
 
 fn sounds_secret(name: &str) -> bool {
@@ -146,11 +159,8 @@ fn sounds_secret(name: &str) -> bool {
 /// The target without the secrets in its query.
 pub(super) fn target(target: &str, redaction: &Redaction) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
-    let is_secret = |pair: &str| {
-        form::pairs(pair.as_bytes()).any(|(name, _)| {
-            redaction.hides_parameter(&name) || sounds_secret(&String::from_utf8_lossy(&name))
-        })
-    };
+    let is_secret =
+        |pair: &str| form::pairs(pair.as_bytes()).any(|(name, _)| is_secret_parameter(&name, redaction));
     let parameters: Vec<_> = query
         .split('&')
         .map(|pair| match pair.split_once('=') {

@@ -14,6 +14,7 @@ use crate::delivery::{DestinationHealth, LaneState, Pause};
 use crate::event::{Ack, EventId};
 use crate::ingress::{AllowIpsView, DeliverTo, Explained, NotReleased, Proof, Rejected, Released};
 use crate::observe::{DestinationGauges, Gauges, Metrics};
+use crate::secret::Secret;
 use crate::verify::Redaction;
 
 /// Asks for something as it stands now.
@@ -21,6 +22,9 @@ pub type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 /// What is not shown of a request that came by a route of this name, from the provider of this name.
 pub type AskRedaction = Box<dyn Fn(&str, Option<&str>) -> Redaction + Send + Sync>;
+
+/// The secrets of the routes, and those that the destination of this name is sent.
+pub type AskSecrets = Box<dyn Fn(&str) -> Vec<Secret> + Send + Sync>;
 
 /// Does something with the destination of a name.
 pub type Operate = Box<dyn Fn(&str, Operation) -> Option<Operated> + Send + Sync>;
@@ -52,6 +56,8 @@ pub struct AdminView {
     pub gateway: Ask<GatewayView>,
     /// What is not shown of requests.
     pub redaction: AskRedaction,
+    /// What an app's answer may repeat of ours.
+    pub secrets: AskSecrets,
     /// What the front door refused.
     pub rejected: RejectedDesk,
     /// Reads the configuration again: what changed, or why the old one stays.

@@ -6,6 +6,7 @@
 
 mod confirm;
 mod ip_lists;
+mod known_secrets;
 mod notify;
 mod outbound;
 mod proofs;

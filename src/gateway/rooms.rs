@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::confirm;
 use super::ip_lists::{self, Refresher};
+use super::known_secrets::{Known, KnownSecrets};
 use super::outbound::Outbound;
 use super::proofs::Proofs;
 use super::redactions::Redactions;
@@ -48,6 +49,7 @@ pub(super) struct Rooms {
     pub(super) started_at: Millis,
     pub(super) state_dir: StateDir,
     pub(super) redactions: Redactions,
+    pub(super) secrets: KnownSecrets,
     pub(super) buffer: Buffer,
     pub(super) dedupe: Arc<Dedupe>,
     pub(super) destinations: Arc<Destinations>,
@@ -120,6 +122,7 @@ impl Rooms {
             started_at,
             state_dir,
             redactions,
+            secrets: KnownSecrets::default(),
             buffer,
             dedupe,
             destinations,
@@ -164,8 +167,9 @@ impl Rooms {
             .map(Arc::clone)
             .collect();
         let signers = signers(config, &routes);
-        let proofs = Proofs::of(&routes);
+        let (proofs, secrets) = (Proofs::of(&routes), Known::of(config, &routes));
         self.ingress.apply(server.clone(), routes).map_err(|conflicts| views::conflicts(&conflicts))?;
+        self.secrets.take_over(secrets);
         self.ip_lists.apply(lists, config.refresh_ip_lists);
         self.destinations.set_signers(signers);
         self.destinations.apply(&config.destinations);

@@ -59,6 +59,10 @@ pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminV
             rooms.redactions.of(route, of_provider)
         })
     };
+    let secrets = {
+        let rooms = Arc::clone(rooms);
+        Box::new(move |destination: &str| rooms.secrets.of(destination))
+    };
     let rejected = rejected(rooms, reloader);
     AdminView {
         buffer: rooms.buffer.clone(),
@@ -72,6 +76,7 @@ pub(super) fn admin_view(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> AdminV
         operate,
         gateway,
         redaction,
+        secrets,
         rejected,
         reload,
     }

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
+use serde_json::Value;
+
 use super::place::Place;
 use super::pointed::{self, range_of};
 use crate::headers::{Headers, is_token};
@@ -114,6 +116,32 @@ impl Redaction {
         self.cuts(headers, body, &places).map_or(Cow::Borrowed(REDACTED.as_bytes()), |cuts| cuts.made(body))
     }
 
+    /// The values that [`Self::body`] leaves out: as they stand there, and what they say without the escapes of JSON or a
+    /// form. `None` where nobody knows them, for the place cannot be looked for.
+    #[must_use]
+    pub fn hidden_values(&self, headers: &Headers, body: &[u8]) -> Option<Vec<Vec<u8>>> {
+        if self.0.contains(&Hidden::Anywhere) {
+            return None;
+        }
+        let places = self.in_body();
+        if body.is_empty() || (places.is_empty() && !self.hides_body()) {
+            return Some(Vec::new());
+        }
+        let mut values = Vec::new();
+        for range in self.cuts(headers, body, &places)?.ranges {
+            let raw = body.get(range).unwrap_or_default();
+            if let Ok(json) = serde_json::from_slice(raw) {
+                add_texts(&json, &mut values);
+            }
+            // A text without its quotes: what an answer says around it stays as it is.
+            let bare = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\"")).unwrap_or(raw);
+            let as_field = [b"a=", bare].concat();
+            values.extend(form::pairs(&as_field).next().map(|(_, value)| value.into_owned()));
+            values.push(bare.to_vec());
+        }
+        Some(values)
+    }
+
     fn hides_body(&self) -> bool {
         self.0.contains(&Hidden::Token) || self.0.contains(&Hidden::Anywhere)
     }
@@ -212,6 +240,17 @@ impl Cuts {
         }
         shown.extend_from_slice(body.get(from..).unwrap_or_default());
         Cow::Owned(shown)
+    }
+}
+
+/// The texts in `json`, and its numbers.
+fn add_texts(json: &Value, texts: &mut Vec<Vec<u8>>) {
+    match json {
+        Value::String(text) => texts.push(text.clone().into_bytes()),
+        Value::Number(number) => texts.push(number.to_string().into_bytes()),
+        Value::Array(elements) => elements.iter().for_each(|element| add_texts(element, texts)),
+        Value::Object(members) => members.values().for_each(|member| add_texts(member, texts)),
+        Value::Null | Value::Bool(_) => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! A secret that a request carries is shown by nobody, wherever it stands and however long ago it came.
 
-use crate::harness::{App, Gateway, Reply, SOON, Setup, hooklatch, wait_until};
+use crate::harness::{App, Gateway, Reply, SOON, Setup, Signed, hooklatch, wait_until};
 
 const SECRET: &str = "canary-token-0123456789";
 
@@ -54,17 +54,46 @@ fn shown(gateway: &Gateway, id: &str) -> String {
     gateway.admin_get(&format!("/api/v1/events/{id}")).to_string()
 }
 
+fn last_answer(gateway: &Gateway, id: &str) -> String {
+    let event = gateway.admin_get(&format!("/api/v1/events/{id}"));
+    event["destinations"][0]["last_answer"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_an_app_repeats_of_its_own_secret_is_hidden() {
+    let app = App::start();
+    app.always(Reply::status(500).with_body("wrong key: canary-of-the-app, x%2Fcanary-route"));
+    let toml = r#"
+        [routes.github]
+        path = "/github"
+        provider = "github"
+        secrets = [{ value = "x/canary-route" }]
+        deliver_to = ["app"]
+        [destinations.app]
+        url = "$APP"
+        retry = { delays = ["1h"] }
+        headers = { x-key = { value = "canary-of-the-app" } }
+        "#;
+    let gateway = Setup::new(toml).set("APP", app.url()).start();
+    let id = Signed::github("/github", "x/canary-route", "id-1", b"{}").send(&gateway).assert_accepted();
+    wait_until("the answer is kept", SOON, || !last_answer(&gateway, &id).is_empty());
+    assert_eq!(last_answer(&gateway, &id), "wrong key: [redacted], [redacted]");
+}
+
 #[test]
 fn a_secret_is_hidden_at_its_place_also_when_the_route_is_another_or_gone() {
     for (place, target, content_type, body) in requests() {
         let app = App::start();
-        app.always(Reply::status(500));
+        // It tells in its error what it was sent.
+        app.always(Reply::status(500).with_body(format!("{{\"sent\":\"{SECRET}\"}}")));
         let mut gateway = Setup::new(&toml(&route(place), &app)).store("disk").start();
         let headers = [("Content-Type", content_type), ("X-Odd", SECRET)];
         let headers = if place.starts_with("header") { &headers[..] } else { &headers[..1] };
         let id = gateway.send("POST", &target, headers, body.as_bytes()).assert_accepted();
         let seen = app.wait_for(1).pop().unwrap();
         assert_eq!((seen.target.as_str(), &seen.body[..]), (target.as_str(), body.as_bytes()), "{place}");
+        wait_until("the answer is kept", SOON, || !last_answer(&gateway, &id).is_empty());
+        assert_eq!(last_answer(&gateway, &id), "{\"sent\":\"[redacted]\"}", "{place}");
         assert_hidden(&shown(&gateway, &id), place);
         assert_hidden(&gateway.cli(&["events", "show", &id]).ok(), place);
 

@@ -123,6 +123,7 @@ fn rooms(buffer: BufferOptions) -> (AdminView, Rooms) {
             }
             _ => Redaction::anywhere(),
         }),
+        secrets: Box::new(|destination| vec![Secret::new(format!("Bearer hunter2-for-{destination}"))]),
         rejected: RejectedDesk {
             list: Box::new(Vec::new),
             find: Box::new(|_| None),

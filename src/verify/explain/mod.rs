@@ -139,7 +139,10 @@ pub fn explain(case: &Case<'_>) -> Explanation {
             if case.scheme.binds_body() {
                 bodies::try_all(case, &mut trial, &mut causes);
             }
-            other_providers(case, &mut trial, &mut causes);
+            // Where the cause is known, that it would verify elsewhere, too, is no advice.
+            if causes.is_empty() {
+                other_providers(case, &mut trial, &mut causes);
+            }
         }
     }
     causes.truncate(MOST_CAUSES);
@@ -195,7 +198,11 @@ fn other_providers(case: &Case<'_>, trial: &mut Trial, causes: &mut Vec<Cause>) 
         let theirs = provider.scheme.signature_headers();
         let Some(header) = theirs.iter().find(|header| is_there(header)) else { continue };
         let secrets = case.secrets.iter().chain(case.others.iter().map(|suspect| &suspect.secret));
-        let fitting = secrets.take(64).find(|secret| trial.fits(&provider.scheme, secret, &case.message));
+        // With that secret the route's own scheme takes it, too: many providers sign alike, and it is the secret that differs.
+        let fitting = secrets.take(64).find(|secret| {
+            trial.fits(&provider.scheme, secret, &case.message)
+                && !trial.fits(case.scheme, secret, &case.message)
+        });
         match fitting {
             Some(secret) => proven.push((provider, secret)),
             None if !own_is_there && !own.contains(header) => likely.push((provider, header.clone())),

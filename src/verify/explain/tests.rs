@@ -248,6 +248,39 @@ fn the_header_of_another_provider_is_recognised() {
 }
 
 #[test]
+fn a_provider_that_signs_as_this_one_does_is_no_cause() {
+    let providers = [provider("own", "X-Sig"), provider("twin", "X-Sig")];
+    let own = &providers[0].scheme;
+    let headers = signed(own, b"k2", URL, b"{}");
+    let others = [Suspect { of: "route `billing`".to_owned(), secret: named("live", b"k2") }];
+    let secrets = [named("main", b"k")];
+    let case = |others| Case {
+        message: message(URL, &headers, b"{}"),
+        at: NOW,
+        scheme: own,
+        secrets: &secrets,
+        others,
+        providers: &providers,
+    };
+    let explanation = explain(&case(&others));
+    assert_eq!(kinds(&explanation), [CauseKind::OtherSecret], "{explanation:?}");
+    assert!(explain(&case(&[])).causes.is_empty());
+    // Nor is one that signs in another way, where the cause is known: a request may carry the headers of several.
+    let umbra = [provider("umbra", "X-Umbra-Sig")];
+    let theirs = signed(&umbra[0].scheme, b"k", URL, b"{}");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let both = Headers::from_pairs(headers.iter().chain(theirs.iter()).map(|(k, v)| (text(k), text(v))));
+    let explanation =
+        explain(&Case { message: message(URL, &both, b"{}"), providers: &umbra, ..case(&others) });
+    assert_eq!(kinds(&explanation), [CauseKind::OtherSecret], "{explanation:?}");
+    // Also where there is no secret to go by: a request without a signature is no twin's.
+    let mut causes = Vec::new();
+    let mut trial = Trial { at: NOW, left: MOST_HASHED, cut_short: false };
+    other_providers(&case(&others), &mut trial, &mut causes);
+    assert!(causes.is_empty(), "{causes:?}");
+}
+
+#[test]
 fn the_work_for_one_request_has_a_bound() {
     let scheme = scheme("{body}", "utf8");
     let body = format!("[\"{}\"]", "x".repeat(8 << 20)).into_bytes();

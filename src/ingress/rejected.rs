@@ -2,7 +2,7 @@
 //! been refused.
 //!
 //! Nothing of it is stored, remembered or delivered. A flood of refused requests makes room for itself among those of its
-//! own route first: the route that holds most gives up its oldest.
+//! own route first: the route that holds most of what ran short, events or bytes, gives up its oldest.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -93,8 +93,15 @@ pub(super) struct RejectedList(Mutex<List>);
 #[derive(Debug, Default)]
 struct List {
     settings: RejectedSettings,
-    routes: BTreeMap<Arc<str>, VecDeque<Arc<Rejected>>>,
+    routes: BTreeMap<Arc<str>, OfRoute>,
     events: usize,
+    bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct OfRoute {
+    /// The oldest first.
+    queue: VecDeque<Arc<Rejected>>,
     bytes: u64,
 }
 
@@ -132,7 +139,7 @@ impl RejectedList {
     pub(super) fn take(&self, id: EventId) -> Option<Arc<Rejected>> {
         let mut list = self.0.lock();
         let route = Arc::clone(&list.all().find(|rejected| rejected.id == id)?.route);
-        let queue = list.routes.get_mut(&route)?;
+        let queue = &mut list.routes.get_mut(&route)?.queue;
         let taken = queue.remove(queue.iter().position(|rejected| rejected.id == id)?)?;
         list.forget(&taken);
         Some(taken)
@@ -157,22 +164,25 @@ impl RejectedList {
 
 impl List {
     fn all(&self) -> impl Iterator<Item = &Arc<Rejected>> {
-        self.routes.values().flatten()
+        self.routes.values().flat_map(|of| &of.queue)
     }
 
     fn push(&mut self, rejected: Arc<Rejected>) {
         self.events += 1;
         self.bytes += rejected.bytes();
-        let queue = self.routes.entry(Arc::clone(&rejected.route)).or_default();
+        let of = self.routes.entry(Arc::clone(&rejected.route)).or_default();
+        of.bytes += rejected.bytes();
         // What is put back goes where it was.
-        let at = queue.partition_point(|other| other.id < rejected.id);
-        queue.insert(at, rejected);
+        let at = of.queue.partition_point(|other| other.id < rejected.id);
+        of.queue.insert(at, rejected);
     }
 
     fn forget(&mut self, rejected: &Rejected) {
         self.events = self.events.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(rejected.bytes());
-        if self.routes.get(&rejected.route).is_some_and(VecDeque::is_empty) {
+        let Some(of) = self.routes.get_mut(&rejected.route) else { return };
+        of.bytes = of.bytes.saturating_sub(rejected.bytes());
+        if of.queue.is_empty() {
             self.routes.remove(&rejected.route);
         }
     }
@@ -180,7 +190,7 @@ impl List {
     fn age(&mut self, now: Millis) {
         let oldest = now.minus(self.settings.0.retention);
         let mut gone = Vec::new();
-        for queue in self.routes.values_mut() {
+        for OfRoute { queue, .. } in self.routes.values_mut() {
             while queue.front().is_some_and(|rejected| rejected.at < oldest) {
                 gone.extend(queue.pop_front());
             }
@@ -193,8 +203,11 @@ impl List {
         let RejectedOptions { max_events, max_bytes, .. } = self.settings.0;
         let mut any = false;
         while self.events > max_events || self.bytes > max_bytes {
-            let fullest = self.routes.values_mut().max_by_key(|queue| queue.len());
-            let Some(oldest) = fullest.and_then(VecDeque::pop_front) else { break };
+            // A flood of large ones must not push out a route of many small ones, nor the other way round.
+            let by_bytes = self.bytes > max_bytes;
+            let held = |of: &&mut OfRoute| if by_bytes { of.bytes } else { of.queue.len() as u64 };
+            let fullest = self.routes.values_mut().max_by_key(held);
+            let Some(oldest) = fullest.and_then(|of| of.queue.pop_front()) else { break };
             self.forget(&oldest);
             any = true;
         }
@@ -268,6 +281,23 @@ mod tests {
         assert_eq!(list.all(NOW.plus(Duration::from_secs(3612))).len(), 0);
         let inner = list.0.lock();
         assert_eq!((inner.events, inner.bytes, inner.routes.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_flood_of_large_ones_does_not_push_out_a_route_of_many_small_ones() {
+        let list = list(1000, 64 << 10);
+        for seq in 1..=20 {
+            list.keep(rejected(seq, "quiet", 1));
+        }
+        for seq in 21..=60 {
+            list.keep(rejected(seq, "flooded", 16 << 10));
+        }
+        let kept = list.all(NOW);
+        assert_eq!(kept.iter().filter(|rejected| &*rejected.route == "quiet").count(), 20);
+        assert_eq!(kept[0].id.seq(), 60);
+        let inner = list.0.lock();
+        let of_routes: u64 = inner.routes.values().map(|of| of.bytes).sum();
+        assert!(inner.bytes == of_routes && of_routes <= 64 << 10, "{of_routes} of {}", inner.bytes);
     }
 
     #[test]

@@ -196,9 +196,9 @@ impl Desk {
                 Ok(Done { what: "replay of an event", count: destinations, answer })
             }
             Change::Release(id) => {
-                let any_time = filter::any_time(body)?;
+                let waived = filter::waived(body)?;
                 let answer =
-                    rejected::released(id, (self.view.rejected.release)(event_id(id)?, any_time).await)?;
+                    rejected::released(id, (self.view.rejected.release)(event_id(id)?, waived).await)?;
                 Ok(Done { what: "release of a refused request", count: 1, answer })
             }
             Change::ReplayDead => {

@@ -10,6 +10,7 @@ use super::reply::Refusal;
 use crate::buffer::EventFilter;
 use crate::clock::Millis;
 use crate::event::EventId;
+use crate::ingress::Waived;
 use crate::units::{Rate, parse_duration};
 
 /// The most events of one page.
@@ -118,17 +119,24 @@ fn chosen(body: &[u8], now: Millis) -> Result<Choice, Refusal> {
     Ok(choice)
 }
 
-/// `{"any_time":true}`, or nothing.
-pub(super) fn any_time(body: &[u8]) -> Result<bool, Refusal> {
-    let mut any_time = false;
+/// `{"any_time":true,"any_address":true}`, either, or nothing.
+pub(super) fn waived(body: &[u8]) -> Result<Waived, Refusal> {
+    let mut waived = Waived::default();
     for (name, value) in members(body)? {
-        match (name.as_str(), value) {
-            ("any_time", Value::Bool(given)) => any_time = given,
-            ("any_time", _) => return Err(Refusal::invalid(&name, "This is true or false.")),
-            _ => return Err(Refusal::invalid(&name, "There is `any_time`, and nothing else.")),
-        }
+        let place = match name.as_str() {
+            "any_time" => &mut waived.time,
+            "any_address" => &mut waived.address,
+            _ => {
+                return Err(Refusal::invalid(
+                    &name,
+                    "There are `any_time` and `any_address`, and nothing else.",
+                ));
+            }
+        };
+        let wrong = || Refusal::invalid(&name, "This is true or false.");
+        *place = value.as_bool().ok_or_else(wrong)?;
     }
-    Ok(any_time)
+    Ok(waived)
 }
 
 fn members(body: &[u8]) -> Result<serde_json::Map<String, Value>, Refusal> {

@@ -87,7 +87,7 @@ fn step(rejected: &Rejected) -> &'static str {
 
 /// Why it was refused, as far as can be found out.
 pub(super) fn explained(explained: &Explained) -> Value {
-    let Explained { rejected, explanation } = explained;
+    let Explained { rejected, explanation, listed } = explained;
     let causes = explanation.as_ref().map_or_else(Vec::new, |explanation| {
         explanation
             .causes
@@ -103,22 +103,31 @@ pub(super) fn explained(explained: &Explained) -> Value {
         "error": rejected.outcome.as_str(),
         "message": rejected.message,
         "field": rejected.field,
-        "verifies_now": explanation.as_ref().map(|explanation| explanation.refusal.is_none()),
+        "verifies_now": explanation.as_ref().map(|explanation| explanation.refusal.is_none() && *listed != Some(false)),
         "causes": causes,
-        "hint": hint(rejected, explanation.as_ref()),
+        "hint": hint(rejected, explanation.as_ref(), *listed),
     })
 }
 
 /// What to do next.
-fn hint(rejected: &Rejected, explanation: Option<&Explanation>) -> String {
+fn hint(rejected: &Rejected, explanation: Option<&Explanation>, listed: Option<bool>) -> String {
     let id = rejected.id;
     let release = format!("`hooklatch events release {id}` lets it in.");
+    let verifies = explanation.is_some_and(|explanation| explanation.refusal.is_none());
     match (step(rejected), explanation) {
-        ("address", _) => format!(
-            "{} is not in the route's `allow_ips`. If it is the provider's, add it there; behind a balancer, say \
-             `server.trusted_proxies`.",
-            rejected.client.address()
-        ),
+        (step, _) if listed == Some(false) && (step == "address" || verifies) => {
+            let unlisted = format!(
+                "{} is not in the route's `allow_ips`. If it is the provider's, add it there; behind a balancer, say \
+                 `server.trusted_proxies`.",
+                rejected.client.address()
+            );
+            let anyway = format!(" `hooklatch events release {id} --any-address` lets this one in as it is.");
+            if verifies { unlisted + &anyway } else { unlisted }
+        }
+        // Its body was not read, and what comes from there now comes in.
+        ("address", None) if listed == Some(true) => {
+            "Its address is in the route's `allow_ips` by now: have the provider send it again.".to_owned()
+        }
         ("event_id", _) => {
             "The route wants an id in each event (`dedupe.required`), and this one has none where \
             `event_id` says."

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Millis};
 use crate::dedupe::Dedupe;
 use crate::delivery::{DestinationHealth, LaneState, Pause};
 use crate::event::{Ack, EventId};
-use crate::ingress::{AllowIpsView, DeliverTo, Explained, NotReleased, Proof, Rejected, Released};
+use crate::ingress::{AllowIpsView, DeliverTo, Explained, NotReleased, Proof, Rejected, Released, Waived};
 use crate::observe::{DestinationGauges, Gauges, Metrics};
 use crate::secret::Secret;
 use crate::verify::Redaction;
@@ -81,7 +81,7 @@ pub struct RejectedDesk {
 
 /// Lets a refused request in.
 pub type Release =
-    Box<dyn Fn(EventId, bool) -> BoxFuture<'static, Result<Released, NotReleased>> + Send + Sync>;
+    Box<dyn Fn(EventId, Waived) -> BoxFuture<'static, Result<Released, NotReleased>> + Send + Sync>;
 
 impl fmt::Debug for AdminView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,6 +37,9 @@ enum Command {
         /// Also what was signed right, but too long ago or too far ahead
         #[arg(long)]
         any_time: bool,
+        /// Also from an address that is not in the route's allow_ips
+        #[arg(long)]
+        any_address: bool,
         #[command(flatten)]
         access: Access,
     },
@@ -74,8 +77,9 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
             })
         }
         Command::Show(one) => show(one, out),
-        Command::Release { ids, any_time, access } => {
-            super::with_api(access, async |api| release(&api, access, ids, *any_time, out).await)
+        Command::Release { ids, any_time, any_address, access } => {
+            let waived = json!({ "any_time": any_time, "any_address": any_address });
+            super::with_api(access, async |api| release(&api, access, ids, &waived, out).await)
         }
         Command::Replay { ids, filter, status, rate, dry_run, access } => {
             let body = filter.to_json();
@@ -161,11 +165,10 @@ async fn replay(api: &Api, access: &Access, ids: &[String], dry_run: bool, out: 
     out.line(format_args!("{} {done}", human::count(ids.len() as u64, "event")))
 }
 
-async fn release(api: &Api, access: &Access, ids: &[String], any_time: bool, out: &mut Out) -> Outcome {
-    let body = json!({ "any_time": any_time });
+async fn release(api: &Api, access: &Access, ids: &[String], waived: &Value, out: &mut Out) -> Outcome {
     let mut answers = Vec::new();
     for id in ids {
-        let answer = api.post(&format!("events/{}/release", checked(id)?), Some(&body)).await?;
+        let answer = api.post(&format!("events/{}/release", checked(id)?), Some(waived)).await?;
         if !access.json {
             let event = view::text(&answer, "event");
             out.line(format_args!("{id}: {} as {event}", view::text(&answer, "outcome")))?;

@@ -96,9 +96,9 @@ fn rejected(rooms: &Arc<Rooms>, reloader: &Arc<Reloader>) -> RejectedDesk {
             let providers: Vec<_> = reloader.catalog().all().cloned().collect();
             explain.explain(id, &providers)
         }),
-        release: Box::new(move |id, any_time| {
+        release: Box::new(move |id, waived| {
             let ingress = Arc::clone(&release);
-            let released = runtime.spawn(async move { ingress.release(id, any_time).await });
+            let released = runtime.spawn(async move { ingress.release(id, waived).await });
             Box::pin(async move { released.await.unwrap_or(Err(NotReleased::Unknown)) })
         }),
     }

@@ -41,7 +41,7 @@ use route::{Kind, Route};
 use strangers::Listed;
 
 pub use handshake::{CONFIRMATIONS, Confirmation};
-pub use release::{Explained, NotReleased, Released};
+pub use release::{Explained, NotReleased, Released, Waived};
 pub use route::{ActionView, AllowIpsView, CorridorView, RouteView};
 
 /// Ids of requests are told from ids of events by it: no buffer counts so far.

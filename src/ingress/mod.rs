@@ -32,7 +32,7 @@ mod tests;
 
 pub use corridor::{
     ActionView, AllowIpsView, CONFIRMATIONS, Confirmation, CorridorView, Explained, Ingress, NotReleased,
-    Parts, Released, RouteView, Ticket,
+    Parts, Released, RouteView, Ticket, Waived,
 };
 pub use door::Door;
 pub use front::{At, Fault, Front, Passage, Passed, Plan, Reply};

@@ -53,6 +53,27 @@ fn a_refused_event_is_found_explained_and_let_in_after_the_fix() {
 }
 
 #[test]
+fn a_request_from_an_address_off_the_list_is_let_in_only_where_that_is_said() {
+    let app = App::start();
+    let mut gateway = Setup::new(&toml("canary-wrong")).set("APP", app.url()).start();
+    let refused = Signed::github("/github", SECRET, "id-1", b"{}").send(&gateway);
+    let id = refused.json()["request_id"].as_str().unwrap().to_owned();
+    let closed =
+        toml(SECRET).replace("path = \"/github\"", "path = \"/github\"\nallow_ips = [\"192.0.2.0/24\"]");
+    gateway.rewrite(&closed.replace("$APP", &app.url()));
+    gateway.cli(&["reload"]).ok();
+    let explained = gateway.cli(&["explain", &id, "--json"]).json();
+    assert_eq!(explained["verifies_now"], false, "{explained}");
+    assert!(explained["hint"].as_str().unwrap().contains("--any-address"), "{explained}");
+    let told = gateway.cli(&["events", "release", &id]).failed(1);
+    assert!(told.contains("Refused again"), "{told}");
+    gateway.cli(&["events", "release", &id, "--any-time"]).failed(1);
+    let released = gateway.cli(&["events", "release", &id, "--any-address"]).ok();
+    assert!(released.contains("accepted as hl_"), "{released}");
+    app.wait_for(1);
+}
+
+#[test]
 fn the_usual_causes_are_told_at_the_command_line() {
     let app = App::start();
     let gateway = Setup::new(&toml(SECRET)).set("APP", app.url()).start();

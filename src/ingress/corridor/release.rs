@@ -30,6 +30,15 @@ pub(super) struct Terms {
     pub(super) any_time: bool,
 }
 
+/// What is not looked at again where a refused request is let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waived {
+    /// A right signature of any time is right.
+    pub time: bool,
+    /// Its sender may have any address.
+    pub address: bool,
+}
+
 /// A refused request that was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
@@ -61,6 +70,8 @@ pub struct Explained {
     pub rejected: Arc<Rejected>,
     /// `None` where its route is gone, its body is not kept, or the signature was not what failed.
     pub explanation: Option<Explanation>,
+    /// Whether its sender may come in by its address, now; `None` where its route is gone.
+    pub listed: Option<bool>,
 }
 
 impl Ingress {
@@ -116,7 +127,10 @@ impl Ingress {
     pub fn explain(&self, id: EventId, providers: &[Arc<Provider>]) -> Option<Explained> {
         let rejected = self.find_rejected(id)?;
         let explanation = self.explanation(&rejected, providers);
-        Some(Explained { rejected, explanation })
+        let state = self.state.load();
+        let route = state.routes.iter().find(|route| route.name == rejected.route);
+        let listed = route.map(|route| route.takes_address_of(&rejected.client));
+        Some(Explained { rejected, explanation, listed })
     }
 
     fn explanation(&self, rejected: &Rejected, providers: &[Arc<Provider>]) -> Option<Explanation> {
@@ -169,31 +183,34 @@ impl Ingress {
         Some(explanation)
     }
 
-    /// Checks the refused request with this id again, as of the time it came, and lets it in as if it came now: once,
-    /// through dedupe and buffer. `any_time`: also where the signature is right and its time was what was refused.
+    /// Checks the refused request with this id again, as of the time it came and with the list of addresses as it is now,
+    /// and lets it in as if it came now: once, through dedupe and buffer.
     ///
     /// # Errors
     /// Why it is not let in; it is then kept as it was.
-    pub async fn release(&self, id: EventId, any_time: bool) -> Result<Released, NotReleased> {
+    pub async fn release(&self, id: EventId, waived: Waived) -> Result<Released, NotReleased> {
         let rejected = self.rejected.take(id).ok_or(NotReleased::Unknown)?;
-        let released = self.let_in(&rejected, any_time).await;
+        let released = self.let_in(&rejected, waived).await;
         if released.is_err() {
             self.rejected.put_back(rejected);
         }
         released
     }
 
-    async fn let_in(&self, rejected: &Rejected, any_time: bool) -> Result<Released, NotReleased> {
+    async fn let_in(&self, rejected: &Rejected, waived: Waived) -> Result<Released, NotReleased> {
         let started = Instant::now();
         let body = rejected.body.clone().ok_or(NotReleased::NoBody)?;
         let state = self.state.load_full();
         let route = state.routes.iter().find(|route| route.name == rejected.route);
         let route = Arc::clone(route.ok_or(NotReleased::NoRoute)?);
+        if !waived.address && !route.takes_address_of(&rejected.client) {
+            return Err(NotReleased::Refused(Refusal::ip_not_allowed()));
+        }
         let request_id = self.request_ids.next(self.parts.clock.now());
         let ticket = Ticket { route, client: rejected.client.clone(), request_id, listed: Listed::Yes };
         let Kind::Deliver(corridor) = &ticket.route.kind else { return Err(NotReleased::NoRoute) };
         let (bytes, mut seen) = (body.len() as u64, Seen::default());
-        let terms = Terms { at: rejected.at, any_time };
+        let terms = Terms { at: rejected.at, any_time: waived.time };
         let walked = self.walk(&ticket, corridor, &rejected.head, &mut Some(body), terms, &mut seen).await;
         let answered = walked.map_err(NotReleased::Refused)?;
         let stands = matches!(

@@ -112,6 +112,11 @@ impl Route {
         }
     }
 
+    /// Whether a client of this address comes in at all, counted or not.
+    pub(super) fn takes_address_of(&self, client: &Client) -> bool {
+        self.allow_ips.as_ref().is_none_or(|allow| allow.shadow || allow.has(client.ip))
+    }
+
     /// Why a request is refused before its body is read; `None` where it is not.
     pub(super) fn refusal_of(
         &self,

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::rig::{Rig, Sent, only, outcome};
 use crate::event::EventId;
-use crate::ingress::{NotReleased, RejectedOptions, RejectedSettings};
+use crate::ingress::{NotReleased, RejectedOptions, RejectedSettings, Waived};
 use crate::observe::RequestOutcome;
 use crate::verify::explain::CauseKind;
+
+const ANY_TIME: Waived = Waived { time: true, address: false };
 
 fn ids(rig: &Rig) -> Vec<EventId> {
     rig.ingress.rejected().iter().map(|rejected| rejected.id).collect()
@@ -39,7 +41,7 @@ async fn a_foreign_address_is_kept_without_its_body_and_cannot_be_let_in() {
     assert_eq!(rig.send(&Sent::event("e1")).await.status, 403);
     let [id] = ids(&rig)[..] else { panic!() };
     assert_eq!(rig.ingress.find_rejected(id).unwrap().body, None);
-    assert_eq!(rig.ingress.release(id, false).await, Err(NotReleased::NoBody));
+    assert_eq!(rig.ingress.release(id, Waived::default()).await, Err(NotReleased::NoBody));
     assert_eq!(ids(&rig), [id]);
 }
 
@@ -55,16 +57,18 @@ async fn after_a_fix_a_request_is_let_in_once_through_dedupe() {
     assert_eq!(refused.status, 401);
     let [id] = ids(&rig)[..] else { panic!() };
     assert!(String::from_utf8_lossy(&refused.body).contains(&id.to_string()), "the sender was told this id");
-    let Err(NotReleased::Refused(refusal)) = rig.ingress.release(id, false).await else { panic!() };
+    let Err(NotReleased::Refused(refusal)) = rig.ingress.release(id, Waived::default()).await else {
+        panic!()
+    };
     assert_eq!(refusal.outcome, RequestOutcome::InvalidSignature);
     assert_eq!(ids(&rig), [id], "it is still there");
 
     rig.apply(|_| {});
     // Long after: its own time is the one that counts.
     rig.clock.advance(Duration::from_secs(3600));
-    let released = rig.ingress.release(id, false).await.unwrap();
+    let released = rig.ingress.release(id, Waived::default()).await.unwrap();
     assert_eq!(released.outcome, RequestOutcome::Accepted);
-    assert_eq!(rig.ingress.release(id, false).await, Err(NotReleased::Unknown));
+    assert_eq!(rig.ingress.release(id, Waived::default()).await, Err(NotReleased::Unknown));
     let [delivery] = &rig.take("app")[..] else { panic!("one event") };
     assert_eq!((delivery.event.id, &delivery.event.body[..]), (released.event, &b"{\"a\":1}"[..]));
     assert_eq!(delivery.event.event_id.as_deref(), Some("e1"));
@@ -81,13 +85,35 @@ async fn a_stale_request_is_let_in_only_where_that_is_said() {
     let stale = Sent { signed_at: rig.clock.now().minus(Duration::from_secs(900)), ..Sent::event("e1") };
     assert_eq!(rig.send(&stale).await.status, 401);
     let [id] = ids(&rig)[..] else { panic!() };
-    let Err(NotReleased::Refused(refusal)) = rig.ingress.release(id, false).await else { panic!() };
+    let Err(NotReleased::Refused(refusal)) = rig.ingress.release(id, Waived::default()).await else {
+        panic!()
+    };
     assert_eq!(refusal.outcome, RequestOutcome::TimestampOutOfTolerance);
-    assert!(rig.ingress.release(id, true).await.is_ok());
+    assert!(rig.ingress.release(id, ANY_TIME).await.is_ok());
     // A wrong signature is wrong at any time.
     rig.send(&Sent { tamper: true, ..Sent::event("e2") }).await;
     let [forged] = ids(&rig)[..] else { panic!() };
-    assert!(rig.ingress.release(forged, true).await.is_err());
+    assert!(rig.ingress.release(forged, ANY_TIME).await.is_err());
+    assert_eq!(rig.take("app").len(), 1);
+}
+
+#[tokio::test]
+async fn who_is_off_the_list_by_now_is_let_in_only_where_that_is_said() {
+    let rig = Rig::new(|_| {});
+    rig.apply(|settings| settings.verifier = Some(Rig::other_verifier().into()));
+    rig.send(&Sent::event("e1")).await;
+    let [id] = ids(&rig)[..] else { panic!() };
+    // The signature is mended, and the list is another one.
+    rig.apply_routes(|routes| routes[0].allow_ips = Some(only(["192.0.2.0/24"])));
+    let explained = rig.ingress.explain(id, &[]).unwrap();
+    assert_eq!(explained.listed, Some(false));
+    for waived in [Waived::default(), ANY_TIME] {
+        let Err(NotReleased::Refused(refusal)) = rig.ingress.release(id, waived).await else { panic!() };
+        assert_eq!(refusal.outcome, RequestOutcome::IpNotAllowed);
+    }
+    assert_eq!((ids(&rig).len(), rig.take("app").len()), (1, 0));
+    let any_address = Waived { time: false, address: true };
+    assert!(rig.ingress.release(id, any_address).await.is_ok());
     assert_eq!(rig.take("app").len(), 1);
 }
 
@@ -100,7 +126,10 @@ async fn a_release_that_finds_no_room_keeps_the_request() {
     }
     rig.apply(|_| {});
     let all = ids(&rig);
-    let results = [rig.ingress.release(all[0], false).await, rig.ingress.release(all[1], false).await];
+    let results = [
+        rig.ingress.release(all[0], Waived::default()).await,
+        rig.ingress.release(all[1], Waived::default()).await,
+    ];
     assert!(results[0].is_ok(), "{results:?}");
     let Err(NotReleased::Refused(refusal)) = &results[1] else { panic!("{results:?}") };
     assert_eq!(refusal.outcome, RequestOutcome::BufferFull);

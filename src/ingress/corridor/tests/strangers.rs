@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::rig::{Rig, Sent, Wants, outcome, word};
+use crate::ingress::Waived;
 use crate::net::{AllowIps, IpList};
 
 fn published() -> Arc<IpList> {
@@ -44,13 +45,14 @@ async fn a_published_list_that_is_behind_shows_and_refuses_all_the_same() {
     // One a second is looked at; however slow this machine is, not each of them.
     let counted = off_list(&rig);
     assert!((1..5).contains(&counted), "{counted}");
-    // What was looked at has its body: once the list is right, it can be let in.
+    // What was looked at has its body: once the list is right, and not before, it can be let in.
     let rejected = rig.ingress.rejected();
     assert_eq!(rejected.len(), 5);
     let looked_at = rejected.iter().find(|rejected| rejected.body.is_some()).unwrap();
-    assert!(rig.ingress.release(looked_at.id, false).await.is_ok());
+    assert!(rig.ingress.release(looked_at.id, Waived::default()).await.is_err());
     let published = ["192.0.2.0/24", "203.0.113.0/24"].map(str::to_owned);
     list.replace(published.to_vec(), "now".to_owned()).unwrap();
+    assert!(rig.ingress.release(looked_at.id, Waived::default()).await.is_ok());
     assert_eq!(outcome(&rig.send(&Sent::event("e9")).await), "accepted", "without a reload");
 }
 

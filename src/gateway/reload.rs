@@ -66,6 +66,7 @@ impl Reloader {
         let take_up = move || {
             let mut held = this.held.lock();
             let routes = std::mem::take(&mut held.config.routes);
+            this.rooms.redactions.learn_at_start(&routes);
             this.rooms.apply(&held.config, routes).map(|()| String::new())
         };
         self.on_a_blocking_thread(take_up).await.map(drop)
@@ -164,6 +165,7 @@ impl Reloader {
     }
 
     fn look_at_secrets_now(&self) -> Result<String, String> {
+        self.rooms.redactions.write_what_is_not();
         let Some(mut held) = self.held.try_lock() else { return Ok(String::new()) };
         let seen = held.secrets.stamps_now();
         if seen == held.stamps {

@@ -80,7 +80,7 @@ impl Rooms {
         let Tools { clock, metrics, log } = tools;
         let started_at = clock.now();
         let state_dir = StateDir::open(&config.buffer.path)?;
-        let redactions = Redactions::open(state_dir.path())?;
+        let redactions = Redactions::at_start(state_dir.path());
         let resolver = Resolver::system();
         let dedupe = Dedupe::new(&config.dedupe, clock.clone(), state_dir.dedupe_key()?);
         let buffer = buffer(&config.buffer, &clock, &dedupe, &metrics)?;

@@ -156,3 +156,40 @@ fn what_would_be_logged_and_listed_is_no_secret() {
         assert!(told.contains("the secret itself stands at \"query:code\""), "{told}");
     }
 }
+
+#[test]
+fn a_start_goes_on_where_the_places_cannot_be_written_or_read() {
+    let app = App::start();
+    let mut gateway = Setup::new(&toml(&route("query = \"code\""), &app)).store("disk").start();
+    gateway.kill();
+    let data = gateway.dir().join("data");
+    let error = |what: &'static str| {
+        move |line: &serde_json::Value| line["level"] == "error" && line.to_string().contains(what)
+    };
+    // As on a full disk: the file cannot be replaced.
+    std::fs::create_dir_all(data.join("redactions.new").join("x")).unwrap();
+    gateway.rewrite(&toml(&route("header = \"X-Odd\""), &app));
+    gateway.start_again();
+    gateway.wait_for_log("what cannot be written", error("redactions.json"));
+    let id = gateway.send("POST", "/erp", &[("X-Odd", SECRET)], b"{}").assert_accepted();
+    app.wait_for(1);
+    assert_hidden(&shown(&gateway, &id), "in memory");
+    gateway.rewrite(&toml(&route("header = \"X-New\""), &app));
+    let refused = gateway.cli(&["reload"]).failed(1);
+    assert!(refused.contains("cannot write"), "{refused}");
+    std::fs::remove_dir_all(data.join("redactions.new")).unwrap();
+    let known = || std::fs::read_to_string(data.join("redactions.json")).unwrap();
+    wait_until("it is written", SOON, || known().contains("x-odd"));
+    gateway.cli(&["reload"]).ok();
+    assert!(known().contains("query:code") && known().contains("x-new"), "{}", known());
+
+    gateway.kill();
+    std::fs::write(data.join("redactions.json"), "{").unwrap();
+    gateway.start_again();
+    gateway.wait_for_log("what cannot be read", error("is damaged"));
+    let id = gateway.send("POST", "/erp", &[("X-New", SECRET)], b"{\"n\":1}").assert_accepted();
+    app.wait_for(2);
+    let shown = shown(&gateway, &id);
+    assert!(shown.contains("\"body\":\"[redacted]\"") && !shown.contains("canary"), "{shown}");
+    assert_eq!(known(), "{");
+}

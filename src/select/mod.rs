@@ -14,6 +14,8 @@ mod json;
 pub mod multipart;
 mod token;
 
+use std::fmt;
+
 use sha2::{Digest, Sha256};
 
 use crate::headers::{Headers, is_token};
@@ -67,6 +69,28 @@ enum Place {
 }
 
 const WORDS: &str = "\"header:NAME\", \"body:/json/pointer\", \"query:NAME\" or \"form:NAME\"";
+
+/// As it is written in a configuration; the parts of a joined one with ` + ` between them.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Header(name) => write!(f, "header:{name}"),
+            Place::HeaderClaim(name, pointer) => write!(f, "header:{name}#{pointer}"),
+            Place::BodyClaim(pointer) => write!(f, "jwt:{pointer}"),
+            Place::Body(pointer) => write!(f, "body:{pointer}"),
+            Place::BodyDigest => f.write_str("body:sha256"),
+            Place::Query(name) => write!(f, "query:{name}"),
+            Place::Form(name) => write!(f, "form:{name}"),
+            Place::FormJson(name, pointer) => write!(f, "form:{name}#{pointer}"),
+            Place::Joined(parts) => {
+                for (at, part) in parts.iter().enumerate() {
+                    write!(f, "{}{part}", if at == 0 { "" } else { " + " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
 
 impl Selector {
     /// Reads one of `"header:NAME"`, `"body:/json/pointer"` (RFC 6901), `"query:NAME"`, `"form:NAME"`,
@@ -132,6 +156,20 @@ impl Selector {
         match &self.0 {
             Place::Header(name) => Some(name),
             _ => None,
+        }
+    }
+
+    /// The first of its parts that has no value in `message`, as it is written; the name alone of a header. Of one that has
+    /// a value: the whole.
+    #[must_use]
+    pub fn missing_part(&self, message: &Message<'_>) -> String {
+        match &self.0 {
+            Place::Header(name) => name.to_string(),
+            Place::Joined(parts) => match parts.iter().find(|part| part.extract(message).is_none()) {
+                Some(part) => part.missing_part(message),
+                None => self.to_string(),
+            },
+            _ => self.to_string(),
         }
     }
 

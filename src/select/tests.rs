@@ -213,3 +213,30 @@ proptest! {
         prop_assert_eq!(in_body(&pointer, &body), Some(value));
     }
 }
+
+#[test]
+fn a_selector_is_shown_as_it_is_written_and_tells_what_is_missing() {
+    let words = [
+        "header:x-id",
+        "header:authorization#/sub",
+        "jwt:/a",
+        "body:/a~1b/~0/0",
+        "query:q",
+        "form:f",
+        "form:f#/a",
+    ];
+    for word in words {
+        assert_eq!(Selector::parse(word).unwrap().to_string(), word);
+    }
+    assert_eq!(Selector::parse_dedupe("body:sha256").unwrap().to_string(), "body:sha256");
+    let joined =
+        Selector::joined(["header:x-id", "body:/id"].map(|word| Selector::parse(word).unwrap()).to_vec());
+    assert_eq!(joined.to_string(), "header:x-id + body:/id");
+    let headers = Headers::from_pairs([("X-Id", "1")]);
+    let missing = |headers, body| {
+        let message = Message { method: "POST", path: "/", query: None, url: "", headers, body };
+        joined.missing_part(&message)
+    };
+    assert_eq!(missing(&headers, b"{}"), "body:/id");
+    assert_eq!(missing(&Headers::default(), b"{}"), "x-id");
+}

@@ -234,7 +234,7 @@ pub use sample::{Sample, SampleEvent};
 pub use scheme::Scheme;
 pub use sign::{Signature, Signer, replaced};
 pub use spec::{JwtSpec, ProviderSpec, SampleSpec, SchemeSpec, SecretIdSpec, SignatureSpec, TimestampSpec};
-pub use timestamp::event_time;
+pub use timestamp::{DEFAULT_TOLERANCE, event_time};
 pub use verifier::Verifier;
 
 /// A secret with the name it goes by in metrics and the admin API.

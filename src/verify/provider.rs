@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handshake::{AnswerSpec, Handshakes};
+use super::handshake::{AnswerSpec, HandshakeSpec, Handshakes};
 use super::redaction::Redaction;
 use super::sample::Sample;
 use super::scheme::Scheme;
@@ -40,6 +40,8 @@ pub struct Provider {
     pub event_time: Option<Selector>,
     /// Its challenges.
     pub handshakes: Handshakes,
+    /// The words of its challenges as its file has them.
+    pub handshakes_written: Vec<HandshakeSpec>,
     /// What must stand in each of its requests, because it signs those of all its customers alike.
     pub pins: Arc<[Pin]>,
     /// The answer to an event that it wants, where it wants one in particular.
@@ -214,6 +216,7 @@ impl Provider {
                 event_type,
                 event_time,
                 handshakes,
+                handshakes_written: spec.handshakes.clone(),
                 pins,
                 answer: answer.unwrap_or_default(),
                 max_body,

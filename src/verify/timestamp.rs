@@ -12,7 +12,7 @@ use crate::clock::Millis;
 use crate::units::{format_duration, parse_duration};
 
 /// How far a time may be off where the scheme does not say: what the Standard Webhooks libraries allow.
-pub(super) const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// The longest timestamp that is read, in bytes.
 const MAX_BYTES: usize = 64;

@@ -98,6 +98,27 @@ fn providers_are_listed_and_described() {
     let list = hooklatch(&["providers", "--json"]).json();
     assert!(list.as_array().is_some_and(|list| list.len() >= 10), "{list}");
     assert!(hooklatch(&["providers", "stripe"]).ok().contains("https://"));
+    let told = hooklatch(&["providers", "stripe"]).ok();
+    for fact in [
+        "the secret's text as it stands",
+        "in the signature's item t, as UNIX seconds; it may be 5m off",
+        "event id at",
+        "body:/id",
+        "body:/type",
+        "allow_ips = [\"@stripe\"]",
+    ] {
+        assert!(told.contains(fact), "{fact} is not in:\n{told}");
+    }
+    let meta = hooklatch(&["providers", "meta"]).ok();
+    assert!(meta.contains("GET with query:hub.mode = \"subscribe\""), "{meta}");
+    assert!(meta.contains("before the signature is checked") && meta.contains("verify_token = …"), "{meta}");
+    let json = hooklatch(&["providers", "stripe", "--json"]).json();
+    assert_eq!(json["timestamp"]["tolerance"], "5m");
+    assert_eq!(
+        (&json["event_id_at"], &json["ip_list"]["name"]),
+        (&"body:/id".into(), &"@stripe".into()),
+        "{json}"
+    );
     let unknown = hooklatch(&["providers", "strpe"]).failed(1);
     assert!(unknown.contains("stripe"), "{unknown}");
 }

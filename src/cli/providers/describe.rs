@@ -56,9 +56,7 @@ fn facts(catalog: &Catalog, provider: &Provider) -> Vec<(&'static str, String)> 
         _ => "none: say event_id or dedupe = { key = \"body:sha256\" } in the route",
     };
     facts.push(("event ids", ids.to_owned()));
-    if !provider.handshakes.is_empty() {
-        facts.push(("its challenge", "is answered by hooklatch".to_owned()));
-    }
+    facts.extend(super::facts::facts(provider));
     facts.extend(provider.max_body.map(|bytes| ("largest body", format_size(bytes))));
     facts.extend(provider.retries_for.map(|time| ("retries for", format_duration(time))));
     facts.extend(provider.sample.as_ref().map(|sample| ("sample event", sample.event_type().to_owned())));

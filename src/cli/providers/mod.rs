@@ -2,6 +2,7 @@
 
 mod check;
 mod describe;
+mod facts;
 mod markdown;
 
 use std::path::PathBuf;
@@ -77,7 +78,7 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
         && let Some(provider) = catalog.get(name)
     {
         return match args.json {
-            true => out.json(&value(&catalog, provider)),
+            true => out.json(&whole(&catalog, provider)),
             false => describe::one(&catalog, provider, out),
         };
     }
@@ -152,6 +153,15 @@ fn event_id(provider: &Provider) -> &'static str {
         (Some(_), false) => "mostly",
         (None, _) => "none",
     }
+}
+
+/// All about one.
+fn whole(catalog: &Catalog, provider: &Provider) -> Value {
+    let mut all = value(catalog, provider);
+    if let (Value::Object(all), Value::Object(more)) = (&mut all, facts::json(provider)) {
+        all.extend(more);
+    }
+    all
 }
 
 fn value(catalog: &Catalog, provider: &Provider) -> Value {

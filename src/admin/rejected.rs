@@ -147,7 +147,7 @@ fn hint(rejected: &Rejected, explanation: Option<&Explanation>, listed: Option<b
             "The body is too large for every cause to be tried; none of those that were explains it."
                 .to_owned()
         }
-        (_, Some(explanation)) if explanation.causes.is_empty() => Explanation::NO_CAUSE.to_owned(),
+        (_, Some(explanation)) if explanation.causes.is_empty() => explanation.otherwise.clone(),
         (_, Some(_)) => format!("Once that is mended, {release}"),
     }
 }

@@ -15,11 +15,11 @@ use super::mac::{Hash, same};
 use super::place::{Place, View, refuse};
 use super::signed::{Required, check_required, required, signature_place};
 use super::spec::{JwtSpec, SchemeSpec};
-use super::timestamp::within;
+use super::timestamp::{readable, within};
 use super::{NamedSecret, Refusal, RefusalKind, Verified};
 use crate::clock::Millis;
 use crate::select::Message;
-use crate::units::parse_duration;
+use crate::units::{format_duration, parse_duration};
 
 /// A token, or a detached signature over the body.
 #[derive(Debug)]
@@ -407,14 +407,19 @@ impl Rules {
         let late =
             |name: &str, message: &str| Err(refuse(RefusalKind::TimestampOutOfTolerance, name, message));
         let Some(now) = now else { return Ok(issued) };
-        if expires.is_some_and(|expires| now >= expires.plus(self.leeway)) {
-            return late(
-                "exp",
-                "The token is signed right, but expired. It is an old one, or a clock is wrong.",
+        if let Some(expires) = expires.filter(|expires| now >= expires.plus(self.leeway)) {
+            let ago = format_duration(readable(now.since(expires)));
+            let message = format!(
+                "The token is signed right, but expired {ago} ago by this server's clock. It is an old one, or a clock is wrong."
             );
+            return late("exp", &message);
         }
-        if begins.is_some_and(|begins| now.plus(self.leeway) < begins) {
-            return late("nbf", "The token is signed right, but not yet valid. One of the clocks is wrong.");
+        if let Some(begins) = begins.filter(|begins| now.plus(self.leeway) < *begins) {
+            let ahead = format_duration(readable(begins.since(now)));
+            let message = format!(
+                "The token is signed right, but valid only in {ahead} by this server's clock. One of the clocks is wrong."
+            );
+            return late("nbf", &message);
         }
         match (self.max_age, issued) {
             (Some(most), Some(issued)) => {

@@ -245,7 +245,7 @@ pub(super) fn within(time: Millis, now: Millis, tolerance: Duration, shown: &str
 }
 
 /// Rounded up to a unit in which a reader thinks: up, so that it never reads as if it were within the tolerance.
-fn readable(off: Duration) -> Duration {
+pub(super) fn readable(off: Duration) -> Duration {
     let unit: u64 = match off.as_secs() {
         0..600 => 1,
         600..172_800 => 60,

@@ -20,7 +20,7 @@ use crate::config::Catalog;
 use crate::secret::Secret;
 use crate::select::Message;
 use crate::units::format_duration;
-use crate::verify::explain::{Case, Explanation, explain};
+use crate::verify::explain::{Case, explain};
 use crate::verify::{NamedSecret, Provider, Refusal, Verified, Verifier};
 use capture::Capture;
 
@@ -158,7 +158,7 @@ fn why(
         providers: &providers,
     });
     if explanation.causes.is_empty() {
-        return out.line(format_args!("\n{}", Explanation::NO_CAUSE));
+        return out.line(format_args!("\n{}", human::printable(&explanation.otherwise, false)));
     }
     out.line("\nwhy:")?;
     for cause in &explanation.causes {

@@ -11,7 +11,7 @@ pub(super) fn try_all(case: &Case<'_>, trial: &mut Trial, causes: &mut Vec<Cause
     let found = plain.into_iter().find(|(_, _, body)| verifies(case, trial, body));
     let found = found.or_else(|| rewritten(case, trial));
     if let Some((kind, what, _)) = found {
-        causes.push(Cause { kind, message: format!("The signature fits the body {what}. {REMEDY}") });
+        causes.push(Cause { kind, message: format!("The signature fits {what}. {REMEDY}") });
     }
 }
 
@@ -24,11 +24,11 @@ fn line_ends(body: &[u8]) -> Vec<Variant> {
     let mut all = Vec::new();
     let mut add = |what, body: Vec<u8>| all.push((CauseKind::TrailingNewline, what, body));
     if let Some(cut) = body.strip_suffix(b"\n") {
-        add("without the line end at its end", cut.strip_suffix(b"\r").unwrap_or(cut).to_vec());
+        add("the body without the line end at its end", cut.strip_suffix(b"\r").unwrap_or(cut).to_vec());
     }
-    add("with a line end (LF) at its end", [body, b"\n"].concat());
-    add("with a line end (CR LF) at its end", [body, b"\r\n"].concat());
-    add("without the blanks and line ends around it", body.trim_ascii().to_vec());
+    add("the body with a line end (LF) at its end", [body, b"\n"].concat());
+    add("the body with a line end (CR LF) at its end", [body, b"\r\n"].concat());
+    add("the body without the blanks and line ends around it", body.trim_ascii().to_vec());
     all
 }
 
@@ -37,33 +37,41 @@ fn encodings(body: &[u8], is_form: bool) -> Vec<Variant> {
     let mut add = |what, body: Vec<u8>| all.push((CauseKind::BodyRewritten, what, body));
     if body.contains(&b'\n') {
         let bare: Vec<u8> = replace(body, b"\r\n", b"\n");
-        add("with its line ends written as CR LF", replace(&bare, b"\n", b"\r\n"));
-        add("with its line ends written as LF", bare);
+        add("the body with its line ends written as CR LF", replace(&bare, b"\n", b"\r\n"));
+        add("the body with its line ends written as LF", bare);
     }
     match body.strip_prefix(b"\xef\xbb\xbf") {
-        Some(rest) => add("without the byte order mark at its start", rest.to_vec()),
-        None => add("with a byte order mark at its start", [b"\xef\xbb\xbf", body].concat()),
+        Some(rest) => add("the body without the byte order mark at its start", rest.to_vec()),
+        None => add("the body with a byte order mark at its start", [b"\xef\xbb\xbf", body].concat()),
     }
     match std::str::from_utf8(body) {
         // A character beyond Latin-1 was never written in it.
         Ok(text) if !text.is_ascii() => {
             let latin1: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-            latin1.into_iter().for_each(|body| add("in ISO 8859-1 (it was turned into UTF-8)", body));
+            latin1
+                .into_iter()
+                .for_each(|body| add("the body in ISO 8859-1 (it was turned into UTF-8)", body));
         }
         Ok(_) => {}
         Err(_) => {
             let utf8: String = body.iter().map(|byte| char::from(*byte)).collect();
-            add("in UTF-8 (it was turned into ISO 8859-1)", utf8.into_bytes());
+            add("the body in UTF-8 (it was turned into ISO 8859-1)", utf8.into_bytes());
         }
     }
     if is_form {
-        add("with blanks written as `+`", replace(body, b"%20", b"+"));
-        add("with blanks written as `%20`", replace(body, b"+", b"%20"));
-        add("with its percent escapes in upper case", escapes_in(body, u8::to_ascii_uppercase));
-        add("with its percent escapes in lower case", escapes_in(body, u8::to_ascii_lowercase));
+        let upper = || escapes_in(body, u8::to_ascii_uppercase);
+        let lower = || escapes_in(body, u8::to_ascii_lowercase);
+        add("the body with blanks written as `+`", replace(body, b"%20", b"+"));
+        add("the body with blanks written as `%20`", replace(body, b"+", b"%20"));
+        add("the body with its percent escapes in upper case", upper());
+        add("the body with its percent escapes in lower case", lower());
+        add("the body with blanks as `+` and escapes in upper case", replace(&upper(), b"%20", b"+"));
+        add("the body with blanks as `+` and escapes in lower case", replace(&lower(), b"%20", b"+"));
+        add("the body with blanks as `%20` and escapes in upper case", replace(&upper(), b"+", b"%20"));
+        add("the body with blanks as `%20` and escapes in lower case", replace(&lower(), b"+", b"%20"));
     }
     if !body.is_empty() {
-        add("left out", Vec::new());
+        add("an empty body", Vec::new());
     }
     all
 }
@@ -76,25 +84,35 @@ fn verifies(case: &Case<'_>, trial: &mut Trial, body: &[u8]) -> bool {
 /// JSON in the layouts in which the usual libraries write it.
 fn rewritten(case: &Case<'_>, trial: &mut Trial) -> Option<Variant> {
     let json = layout::read(case.message.body)?;
+    let whole_numbers = json.with_whole_numbers();
     let layouts = [
-        (Layout::Kept, "with its characters escaped as they were signed (\\u…, \\/)"),
-        (Layout::Compact, "written without blanks: it was parsed and written anew"),
-        (Layout::Spaced, "written with a blank behind each `,` and `:`: it was parsed and written anew"),
-        (Layout::Indented(2), "indented by two blanks: it was parsed and written anew"),
-        (Layout::Indented(4), "indented by four blanks: it was parsed and written anew"),
-        (Layout::Sorted, "with its members sorted and without blanks: it was parsed and written anew"),
+        (Layout::Kept, "the body with its characters escaped as they were signed (\\u…, \\/)"),
+        (Layout::Compact, "the body written without blanks: it was parsed and written anew"),
+        (
+            Layout::Spaced,
+            "the body written with a blank behind each `,` and `:`: it was parsed and written anew",
+        ),
+        (Layout::Indented("  "), "the body indented by two blanks: it was parsed and written anew"),
+        (Layout::Indented("    "), "the body indented by four blanks: it was parsed and written anew"),
+        (Layout::Indented("\t"), "the body indented by tabs: it was parsed and written anew"),
+        (
+            Layout::Sorted,
+            "the body with its members sorted and without blanks: it was parsed and written anew",
+        ),
     ];
-    for (layout, what) in layouts {
-        for escapes in Escapes::ALL {
-            if trial.cut_short {
-                return None;
-            }
-            let Some(mut body) = json.write(layout, escapes) else { continue };
-            for _ in 0..2 {
-                if verifies(case, trial, &body) {
-                    return Some((CauseKind::BodyRewritten, what, body));
+    for json in [Some(json), whole_numbers].into_iter().flatten() {
+        for (layout, what) in layouts {
+            for escapes in Escapes::ALL {
+                if trial.cut_short {
+                    return None;
                 }
-                body.push(b'\n');
+                let Some(mut body) = json.write(layout, escapes) else { continue };
+                for _ in 0..2 {
+                    if verifies(case, trial, &body) {
+                        return Some((CauseKind::BodyRewritten, what, body));
+                    }
+                    body.push(b'\n');
+                }
             }
         }
     }

@@ -55,6 +55,8 @@ pub struct Explanation {
     pub causes: Vec<Cause>,
     /// Whether the body was too large for all causes to be tried.
     pub cut_short: bool,
+    /// What to say where no cause was found.
+    pub otherwise: String,
 }
 
 /// A cause: the request verifies without it.
@@ -110,12 +112,6 @@ impl fmt::Display for Cause {
     }
 }
 
-impl Explanation {
-    /// What to say where no cause was found.
-    pub const NO_CAUSE: &str = "None of the usual causes explains it. The likeliest that is left: the provider signs with \
-        a secret that is not configured here, or it is somebody else who sent this.";
-}
-
 /// Explains `case`. Takes up to a second where the body is large: not for a thread that answers others.
 #[must_use]
 pub fn explain(case: &Case<'_>) -> Explanation {
@@ -146,7 +142,31 @@ pub fn explain(case: &Case<'_>) -> Explanation {
         }
     }
     causes.truncate(MOST_CAUSES);
-    Explanation { refusal: refusal.flatten(), causes, cut_short: trial.cut_short }
+    let refusal = refusal.flatten();
+    let otherwise = otherwise(case, refusal.as_ref());
+    Explanation { refusal, causes, cut_short: trial.cut_short, otherwise }
+}
+
+/// What is left where no usual cause explains a refusal.
+fn otherwise(case: &Case<'_>, refusal: Option<&Refusal>) -> String {
+    if let Some(Refusal { kind: RefusalKind::MissingSignature, message, .. }) = refusal {
+        return format!(
+            "{message} Either no secret is set for this webhook where the provider sends it, or something on the way removes \
+             it, or it is somebody else who sent this."
+        );
+    }
+    let mut text = "None of the usual causes explains it. The likeliest that is left: the provider signs with a secret that \
+                    is not configured here, or it is somebody else who sent this."
+        .to_owned();
+    if case.scheme.signs_url() {
+        let url = urls::shown(case.message.url);
+        let of_url = format!(
+            " The URL is signed, too, and this route takes it for {url}: if the webhook is registered under another one, \
+             write that as public_url in the route."
+        );
+        text.push_str(&of_url);
+    }
+    text
 }
 
 /// Tries, as long as there is work left that may be done.

@@ -87,6 +87,11 @@ fn a_body_that_was_touched_is_found_whatever_touched_it() {
         ("{\"a\":1,\"b\":2}", "{\"b\":2,\"a\":1}"),
         ("{\n    \"a\": 1\n}", "{\"a\":1}"),
         ("é", "Ã©"),
+        (r#"{"a":"\u003cb\u003e\u0026é"}"#, r#"{"a":"<b>&é"}"#),
+        (r#"{"a":"\u00E9"}"#, r#"{"a":"é"}"#),
+        (r#"{"a":"\u0022\u002B\u00E9"}"#, r#"{"a":"\"+é"}"#),
+        ("{\n\t\"a\": [\n\t\t1\n\t]\n}", "{\"a\":[1]}"),
+        ("{\"a\":1,\"b\":\"1.0\"}", "{\"a\": 1.0, \"b\": \"1.0\"}"),
     ] {
         let headers = signed(&scheme, b"k", URL, original.as_bytes());
         let causes = kinds(&found(&scheme, &headers, b"k", received.as_bytes()));
@@ -95,7 +100,9 @@ fn a_body_that_was_touched_is_found_whatever_touched_it() {
     let headers = signed(&scheme, b"k", URL, b"\xe9");
     assert_eq!(kinds(&found(&scheme, &headers, b"k", "é".as_bytes())), [CauseKind::BodyRewritten]);
     let form = [("content-type", "application/x-www-form-urlencoded")];
-    for (original, received) in [("a=b+c%2f", "a=b%20c%2f"), ("a=b%20c", "a=b+c"), ("a=%2F", "a=%2f")] {
+    for (original, received) in
+        [("a=b+c%2f", "a=b%20c%2f"), ("a=b%20c", "a=b+c"), ("a=%2F", "a=%2f"), ("a=b+c%2F", "a=b%20c%2f")]
+    {
         let mut lines: Vec<(String, String)> = form.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let added = signed(&scheme, b"k", URL, original.as_bytes());
@@ -104,6 +111,41 @@ fn a_body_that_was_touched_is_found_whatever_touched_it() {
         let causes = kinds(&found(&scheme, &headers, b"k", received.as_bytes()));
         assert_eq!(causes, [CauseKind::BodyRewritten], "{original} {received}");
     }
+}
+
+#[test]
+fn a_signature_over_nothing_is_told_in_a_sentence() {
+    let scheme = scheme("{body}", "utf8");
+    let headers = signed(&scheme, b"k", URL, b"");
+    let explanation = found(&scheme, &headers, b"k", b"{}");
+    let said = explanation.causes[0].to_string();
+    assert!(said.starts_with("The signature fits an empty body. Something between"), "{said}");
+}
+
+#[test]
+fn what_is_said_where_no_cause_is_found_fits_the_request() {
+    let plain = scheme("{body}", "utf8");
+    let headers = signed(&plain, b"theirs", URL, b"{}");
+    let otherwise = |scheme: &Arc<Scheme>, headers: &Headers, url: &str| {
+        let message = message(url, headers, b"{}");
+        let secrets = [named("main", b"ours")];
+        let case = Case { message, at: NOW, scheme, secrets: &secrets, others: &[], providers: &[] };
+        let explanation = explain(&case);
+        assert!(explanation.causes.is_empty(), "{explanation:?}");
+        explanation.otherwise
+    };
+    let said = otherwise(&plain, &headers, URL);
+    assert!(said.contains("a secret that is not configured here") && !said.contains("URL"), "{said}");
+    // The token or signature is not there at all: no other secret would help.
+    let said = otherwise(&plain, &Headers::default(), URL);
+    assert!(said.contains("The header X-Sig is missing.") && !said.contains("not configured"), "{said}");
+    let of_url = scheme("{url}{body}", "utf8");
+    let headers = signed(&of_url, b"ours", "https://elsewhere.example/hooks", b"{}");
+    let said = otherwise(&of_url, &headers, URL);
+    assert!(
+        said.contains("takes it for https://hooks.example.com/in:") && said.contains("public_url"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) fn try_all(case: &Case<'_>, trial: &mut Trial, causes: &mut Vec<Cause
 }
 
 /// Without the query: it may hold a token.
-fn shown(url: &str) -> Cow<'_, str> {
+pub(super) fn shown(url: &str) -> Cow<'_, str> {
     match url.split_once('?') {
         Some((url, _)) => Cow::Owned(url.to_owned()),
         None => Cow::Borrowed(url),

@@ -22,8 +22,8 @@ use super::super::spec::SchemeSpec;
 use super::super::{NamedSecret, Refusal, RefusalKind, Verified};
 use super::parameters::Parameters;
 use super::{
-    Form, Keyed, Listing, check_time, lines, public_keys, signature_header, signed_header, time_to_sign,
-    with_headers,
+    Form, Keyed, Listing, Target, check_time, lines, public_keys, signature_header, signed_header, targets,
+    time_to_sign, with_headers,
 };
 use crate::clock::Millis;
 use crate::select::Message;
@@ -74,6 +74,10 @@ impl Form for HttpSignature {
         self.listing.checks_time()
     }
 
+    fn signs_url(&self) -> bool {
+        true
+    }
+
     fn signature_headers(&self) -> Vec<String> {
         self.listing.signature_headers()
     }
@@ -92,7 +96,8 @@ impl Form for HttpSignature {
             list.insert_str(0, "(request-target) ");
         }
         let message = Message { headers: &headers, ..*message };
-        let signed = self.signed(&message, &list).map_err(|refusal| refusal.message)?;
+        let target = Target { path: message.path, host: None };
+        let signed = self.signed(&message, &target, &list).map_err(|refusal| refusal.message)?;
         let signature = STANDARD.encode(key.sign(self.algorithm, &signed)?);
         let value = format!("keyId=\"test\",headers=\"{list}\",signature=\"{signature}\"");
         added.push((header.to_string(), value));
@@ -133,8 +138,8 @@ fn given(value: &str) -> Option<Given<'_>> {
 }
 
 impl HttpSignature {
-    /// The lines that are signed.
-    fn signed(&self, message: &Message<'_>, list: &str) -> Result<Vec<u8>, Refusal> {
+    /// The lines that are signed of a request to `target`.
+    fn signed(&self, message: &Message<'_>, target: &Target<'_>, list: &str) -> Result<Vec<u8>, Refusal> {
         let names = self.listing.names(list.split_ascii_whitespace())?;
         let mut text = Vec::new();
         for name in names {
@@ -148,14 +153,18 @@ impl HttpSignature {
                 TARGET => {
                     text.extend_from_slice(message.method.to_ascii_lowercase().as_bytes());
                     text.push(b' ');
-                    text.extend_from_slice(message.path.as_bytes());
+                    text.extend_from_slice(target.path.as_bytes());
                     if let Some(query) = message.query {
                         text.push(b'?');
                         text.extend_from_slice(query.as_bytes());
                     }
                 }
                 DIGEST => text.extend_from_slice(&digest(message)?),
-                name => text.extend_from_slice(signed_header(name, message)?),
+                name => {
+                    let value = signed_header(name, message)?;
+                    let public = target.host.filter(|_| name == "host").map(str::as_bytes);
+                    text.extend_from_slice(public.unwrap_or(value));
+                }
             }
         }
         Ok(text)
@@ -198,11 +207,15 @@ impl Keyed for Keys {
         };
         let given = value.and_then(given).ok_or_else(unreadable)?;
         let signature = Encoding::Base64.decode_long(given.signature.as_bytes()).ok_or_else(unreadable)?;
-        let signed = scheme.signed(message, given.headers)?;
-        let matched = self
-            .keys
-            .iter()
-            .position(|keys| keys.iter().any(|key| key.verify(scheme.algorithm, &signed, &signature)));
+        let mut matched = None;
+        for target in targets(message) {
+            let signed = scheme.signed(message, &target, given.headers)?;
+            let verifies = |key: &PublicKey| key.verify(scheme.algorithm, &signed, &signature);
+            matched = self.keys.iter().position(|keys| keys.iter().any(verifies));
+            if matched.is_some() {
+                break;
+            }
+        }
         let secret = matched.ok_or_else(|| scheme.listing.no_match())?;
         let timestamp = check_time(scheme.listing.timestamp.as_ref(), message, now)?;
         Ok(Verified { secret, timestamp })

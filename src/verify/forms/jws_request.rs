@@ -20,8 +20,8 @@ use super::super::spec::SchemeSpec;
 use super::super::{NamedSecret, Refusal, Verified};
 use super::parameters::Parameters;
 use super::{
-    Form, Keyed, Listing, check_time, lines, public_keys, signature_header, signed_header, time_to_sign,
-    with_headers,
+    Form, Keyed, Listing, check_time, lines, public_keys, signature_header, signed_header, targets,
+    time_to_sign, with_headers,
 };
 use crate::clock::Millis;
 use crate::select::Message;
@@ -78,6 +78,10 @@ impl Form for JwsRequest {
 
     fn checks_time(&self) -> bool {
         self.listing.checks_time()
+    }
+
+    fn signs_url(&self) -> bool {
+        true
     }
 
     fn signature_headers(&self) -> Vec<String> {
@@ -146,9 +150,12 @@ impl Keyed for Keys {
         let list = jws.header(&scheme.list).and_then(Value::as_str).unwrap_or_default();
         let names = listing.names(list.split(','))?;
         // Who signs writes the path without a slash at its end, however it was registered.
-        let bare = message.path.strip_suffix('/').filter(|path| !path.is_empty());
+        let paths = targets(message).flat_map(|target| {
+            let bare = target.path.strip_suffix('/').filter(|path| !path.is_empty());
+            [Some(target.path), bare].into_iter().flatten()
+        });
         let mut matched = None;
-        for path in [Some(message.path), bare].into_iter().flatten() {
+        for path in paths {
             let payload = scheme.payload(message, path, &names)?;
             let verifies = |key: &JwtKey| jws.verify_detached(&payload, &scheme.algorithms, key).is_ok();
             matched = self.keys.iter().position(verifies);

@@ -248,6 +248,29 @@ fn check_time(
     timestamp.check(&sent, now)
 }
 
+/// Where a request was sent: the query is always the request's own, for the app gets that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Target<'a> {
+    path: &'a str,
+    /// `None`: as its header says.
+    host: Option<&'a str>,
+}
+
+/// Where `message` may have been sent: as it came, and as its public URL says, for a proxy may rewrite path and host.
+fn targets<'a>(message: &Message<'a>) -> impl Iterator<Item = Target<'a>> {
+    let as_it_came = Target { path: message.path, host: None };
+    let host = message.headers.get("host");
+    let differs = |target: &Target<'_>| target.path != message.path || target.host.map(str::as_bytes) != host;
+    [Some(as_it_came), public_target(message.url).filter(differs)].into_iter().flatten()
+}
+
+fn public_target(url: &str) -> Option<Target<'_>> {
+    let (_, rest) = url.split_once("://")?;
+    let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    Some(Target { path: if path.is_empty() { "/" } else { path }, host: Some(host) })
+}
+
 /// The names in a list of headers; `None` if there are more than anybody would list.
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> Option<Vec<&'a str>> {
     const MAX_LISTED: usize = 64;

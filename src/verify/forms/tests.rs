@@ -255,7 +255,7 @@ fn a_request_is_signed_by_a_detached_jws() {
     assert_eq!(check(&genuine, Some(NOW.plus(std::time::Duration::from_secs(301)))), LATE);
     assert_eq!(check(&genuine, Some(NOW.minus(std::time::Duration::from_secs(301)))), LATE);
     assert_eq!(check(&Message { method: "PUT", ..genuine }, Some(NOW)), INVALID);
-    assert_eq!(check(&Message { path: "/", ..genuine }, Some(NOW)), INVALID);
+    assert_eq!(check(&Message { path: "/", url: "https://e.com/", ..genuine }, Some(NOW)), INVALID);
     assert_eq!(check(&message(&headers, b"{}"), Some(NOW)), INVALID);
     for (at, name, value, expected) in [
         (0, "X", "", MISSING),
@@ -308,6 +308,10 @@ fn headers_are_signed_as_the_signature_lists_them() {
         let headers = Headers::from_pairs(lines.iter().map(|(name, value)| (name, value)));
         let mut message = message(&headers, b"{\"a\":1}");
         change(&mut message);
+        // As the gateway takes it where no public URL is set.
+        let host = headers.get("host").map(String::from_utf8_lossy).unwrap_or_default();
+        let url = format!("https://{host}{}", message.path);
+        let message = Message { url: &url, ..message };
         keys.verify(&message, now).map(|verified| verified.secret).map_err(|refusal| refusal.kind)
     };
     assert_eq!(check(&lines, |_| {}, Some(NOW)), Ok(0));
@@ -334,6 +338,33 @@ fn headers_are_signed_as_the_signature_lists_them() {
         changed.retain(|(own, _)| !own.eq_ignore_ascii_case(name.as_bytes()));
         let missing = check(&changed, |_| {}, Some(NOW));
         assert_eq!(missing, if name == "digest" { Ok(0) } else { MISSING }, "{name}");
+    }
+}
+
+#[test]
+fn behind_a_proxy_that_rewrites_path_and_host_the_public_url_is_what_was_signed() {
+    let content = Headers::from_pairs([("Content-Type", "application/json"), ("Host", "e.com")]);
+    for (spec, private, public) in [(http_signature(), ED25519, ED25519_PUBLIC), (jws_request(), P521, JWKS)]
+    {
+        assert!(form(&spec).signs_url());
+        let signed = sign(&spec, private, &content, JWS_BODY);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let mut added: Lines = signed.headers.iter().map(|(n, v)| (text(n), text(v))).collect();
+        added.push(("Host".to_owned(), "app:8080".to_owned()));
+        let headers = with_headers(&content, &added);
+        let keys = keyed(&spec, &[public]);
+        let of = |url, query| {
+            let message = Message { path: "/in", url, query, ..message(&headers, JWS_BODY) };
+            keys.verify(&message, Some(NOW)).map(|verified| verified.secret).map_err(|refusal| refusal.kind)
+        };
+        assert_eq!(of("https://e.com/tl-webhook", None), Ok(0));
+        assert_eq!(of("https://e.com/other", None), INVALID);
+        assert_eq!(of("http://app:8080/in", None), INVALID);
+        if spec.algorithm == "http-signature" {
+            assert_eq!(of("https://other.example/tl-webhook", None), INVALID);
+            // The app gets the request's own query, so that one must be the signed one.
+            assert_eq!(of("https://e.com/tl-webhook", Some("a")), INVALID);
+        }
     }
 }
 

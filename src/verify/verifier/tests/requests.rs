@@ -229,3 +229,18 @@ fn a_request_must_say_what_is_required_of_it() {
         assert_eq!(message, "This route takes only requests whose header:X-Version is \"1\".");
     }
 }
+
+#[test]
+fn by_how_much_a_token_is_too_old_or_too_young_is_told() {
+    let mut spec = jwt();
+    spec.jwt = Some(JwtSpec { algorithms: texts(&["HS256"]), ..Default::default() });
+    let told = |claim: &str, at: u64| {
+        let mut claims = serde_json::json!({});
+        claims[claim] = at.into();
+        refused(check(&spec, &["s"], &token("s", &claims), b"")).2
+    };
+    let old = told("exp", NOW.seconds() - 7200);
+    assert!(old.contains("expired 2h ago by this server's clock"), "{old}");
+    let young = told("nbf", NOW.seconds() + 90);
+    assert!(young.contains("valid only in 90s by this server's clock"), "{young}");
+}

@@ -182,7 +182,9 @@ pub(super) fn released(id: &str, result: Result<Released, NotReleased>) -> Resul
                 status @ 500..=599 => StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
                 _ => StatusCode::CONFLICT,
             };
-            refused(status, refusal.outcome.as_str(), format!("Refused again: {}", refusal.message))
+            let message = format!("Refused again: {}", refusal.message);
+            let field = refusal.field.map(std::borrow::Cow::into_owned);
+            Err(Refusal { field, ..Refusal::new(status, refusal.outcome.as_str(), message) })
         }
     }
 }

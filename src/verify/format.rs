@@ -242,6 +242,14 @@ impl Format {
         }
     }
 
+    /// Whether the item `key` is there twice with different values.
+    pub(super) fn has_several(&self, value: &str, key: &str) -> bool {
+        let Self::List { separator, assign, .. } = self else { return false };
+        let items = value.split(*separator).filter_map(|item| key_and_value(item, *assign));
+        let mut values = items.filter(|(name, _)| *name == key).map(|(_, text)| text);
+        values.next().is_some_and(|first| values.any(|other| other != first))
+    }
+
     fn write(&self, signature: &str, items: &[(&str, &str)]) -> String {
         match self {
             Self::Plain | Self::Values { .. } => signature.to_owned(),

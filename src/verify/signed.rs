@@ -118,6 +118,7 @@ impl SignedScheme {
         let body_digest = spec.body_digest.as_ref().and_then(|text| body_digest(text, &signed, faults));
         let strict_form = spec.strict_form;
         let place = place?;
+        let timestamp = timestamp.map(|timestamp| timestamp.beside(&place));
         let sorts_form = signed.iter().any(|template| template.has(&Word::FormSorted));
         let is_usual = matches!(proof, Proof::Hmac(_))
             && writing.is_plain()

@@ -24,6 +24,8 @@ pub(super) struct Timestamp {
     pub(super) unit: Unit,
     /// `None` where the time is signed, but not held against the clock.
     pub(super) tolerance: Option<Duration>,
+    /// The place of the list of which it is an item; empty where it has its own.
+    list: Box<str>,
 }
 
 /// Where a timestamp stands.
@@ -50,6 +52,9 @@ pub(super) enum Unit {
 }
 
 impl Unit {
+    /// Those that a time can be told to be written in.
+    const ALL: [Self; 5] = [Self::Seconds, Self::Millis, Self::Rfc3339, Self::Iso8601, Self::HttpDate];
+
     pub(super) fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "s" => Self::Seconds,
@@ -169,7 +174,15 @@ impl Timestamp {
             Some(Err(error)) => faults.none("timestamp.tolerance", error.to_string(), "")?,
         };
         let place = Self::place(spec, format, faults)?;
-        Some(Self { place, unit, tolerance: enforced.then_some(tolerance) })
+        Some(Self { place, unit, tolerance: enforced.then_some(tolerance), list: Box::default() })
+    }
+
+    /// The same, of a scheme whose signature stands at `signature`.
+    pub(super) fn beside(mut self, signature: &Place) -> Self {
+        if matches!(self.place, TimePlace::Key(_)) {
+            self.list = signature.shown().into();
+        }
+        self
     }
 
     fn place(spec: &TimestampSpec, format: &Format, faults: &mut Faults) -> Option<TimePlace> {
@@ -204,8 +217,26 @@ impl Timestamp {
     pub(super) fn shown(&self) -> Cow<'_, str> {
         match &self.place {
             TimePlace::Own(place) => place.shown(),
-            TimePlace::Key(name) => Cow::Borrowed(name),
+            TimePlace::Key(name) => Cow::Owned(format!("{name} in {}", self.list)),
         }
+    }
+
+    /// The header or field that holds it.
+    fn field(&self) -> Cow<'_, str> {
+        match &self.place {
+            TimePlace::Own(place) => place.shown(),
+            TimePlace::Key(_) => Cow::Borrowed(&self.list),
+        }
+    }
+
+    /// It is not there, or `several` times with different values.
+    pub(super) fn missing(&self, several: bool) -> Refusal {
+        let shown = self.shown();
+        let (kind, what) = match several {
+            true => (RefusalKind::InvalidSignature, "is there more than once, with different values"),
+            false => (RefusalKind::MissingSignature, "is missing"),
+        };
+        refuse(kind, &self.field(), format!("The timestamp {shown}, a part of the signature, {what}."))
     }
 
     /// The time that `text` names, which may not lie too far off `now`; without `now` it is not held against it. Only
@@ -217,13 +248,35 @@ impl Timestamp {
         let time = self.unit.read(text);
         match (time, self.tolerance, now) {
             (_, None, _) | (Some(_), _, None) => Ok(time),
-            (Some(time), Some(tolerance), Some(now)) => within(time, now, tolerance, &self.shown()).map(Some),
-            (None, Some(_), _) => {
-                let shown = self.shown();
-                let message = format!("The signature is right, but {shown} is not {}.", self.unit.name());
-                Err(refuse(RefusalKind::TimestampOutOfTolerance, &shown, message))
+            (Some(time), Some(tolerance), Some(now)) => within(time, now, tolerance, &self.shown())
+                .map(Some)
+                .map_err(|refusal| self.late(text, now, tolerance, refusal.message)),
+            (None, Some(tolerance), now) => {
+                let message =
+                    format!("The signature is right, but {} is not {}.", self.shown(), self.unit.name());
+                Err(match now {
+                    Some(now) => self.late(text, now, tolerance, message),
+                    None => refuse(RefusalKind::TimestampOutOfTolerance, &self.field(), message),
+                })
             }
         }
+    }
+
+    /// `message`, unless the time is right when it is read in another unit.
+    fn late(&self, text: &[u8], now: Millis, tolerance: Duration, message: String) -> Refusal {
+        let fits = |unit: &&Unit| {
+            unit.read(text).is_some_and(|time| time.since(now) <= tolerance && now.since(time) <= tolerance)
+        };
+        let message = match Unit::ALL.iter().find(fits) {
+            Some(unit) => format!(
+                "The signature is right, and so is the time in {}, but it is {}, where {} is wanted.",
+                self.shown(),
+                unit.name(),
+                self.unit.name()
+            ),
+            None => message,
+        };
+        refuse(RefusalKind::TimestampOutOfTolerance, &self.field(), message)
     }
 }
 
@@ -293,6 +346,36 @@ mod tests {
         for unit in [Unit::Seconds, Unit::Millis, Unit::Epoch, Unit::Rfc3339, Unit::Iso8601, Unit::HttpDate] {
             assert_eq!(unit.read(unit.write(now).as_bytes()), Some(now));
         }
+    }
+
+    #[test]
+    fn a_time_that_is_right_in_another_unit_is_told_to_be_written_in_it() {
+        let spec = |unit: &str| TimestampSpec {
+            header: Some("X-Time".to_owned()),
+            unit: Some(unit.to_owned()),
+            ..TimestampSpec::default()
+        };
+        let now = Millis(1_768_473_000_000);
+        let said = |unit: &str, text: &str| {
+            let mut faults = Faults::default();
+            let timestamp = Timestamp::compile(&spec(unit), &Format::default(), &mut faults).unwrap();
+            let refusal = timestamp.check(text.as_bytes(), Some(now)).unwrap_err();
+            assert_eq!(
+                (refusal.kind, refusal.field.unwrap().as_str()),
+                (RefusalKind::TimestampOutOfTolerance, "X-Time")
+            );
+            refusal.message
+        };
+        for (unit, text, is, wanted) in [
+            ("s", "1768473000123", "a UNIX time in milliseconds", "a UNIX time in seconds"),
+            ("ms", "1768473000", "a UNIX time in seconds", "a UNIX time in milliseconds"),
+            ("s", "2026-01-15T10:30:00Z", "an RFC 3339 time", "a UNIX time in seconds"),
+        ] {
+            let told = said(unit, text);
+            assert!(told.ends_with(&format!("but it is {is}, where {wanted} is wanted.")), "{told}");
+        }
+        assert!(said("s", "1768470000").contains("behind"));
+        assert!(said("s", "never").contains("is not a UNIX time in seconds"));
     }
 
     #[test]

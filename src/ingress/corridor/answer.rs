@@ -268,9 +268,7 @@ impl Ingress {
                 let key = self.parts.dedupe.key(&ticket.route.name, key.as_bytes());
                 Ok(Some(self.parts.dedupe.claim(key, rule.ttl)))
             }
-            None if rule.required => {
-                Err(Refusal::missing_event_id(rule.key.header_name().map(str::to_owned)))
-            }
+            None if rule.required => Err(Refusal::missing_event_id(Some(rule.key.missing_part(message)))),
             None => {
                 self.parts.metrics.limit_hit("dedupe.required");
                 tracing::debug!(route = %ticket.route.name, "an event without an id is not deduped");

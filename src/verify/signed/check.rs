@@ -265,9 +265,11 @@ impl SignedScheme {
             }),
         };
         found.map(Some).ok_or_else(|| {
-            let shown = timestamp.shown();
-            let message = format!("The timestamp {shown}, a part of the signature, is missing.");
-            refuse(RefusalKind::MissingSignature, &shown, message)
+            let several = match &timestamp.place {
+                TimePlace::Key(key) => self.writing.format.has_several(group, key),
+                TimePlace::Own(_) => false,
+            };
+            timestamp.missing(several)
         })
     }
 

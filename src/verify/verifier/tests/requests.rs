@@ -105,10 +105,27 @@ fn the_time_may_be_off_both_ways_up_to_the_tolerance() {
     assert_eq!(at(NOW.plus(tolerance)).unwrap().timestamp, Some(NOW));
     assert_eq!(at(NOW.minus(tolerance)).unwrap().timestamp, Some(NOW));
     let (kind, field, message) = refused(at(NOW.plus(beyond)));
-    assert_eq!((kind, field.as_str()), (RefusalKind::TimestampOutOfTolerance, "t"));
+    assert_eq!((kind, field.as_str()), (RefusalKind::TimestampOutOfTolerance, "X-Sig"));
+    assert!(message.contains("the time in t in X-Sig lies"), "{message}");
     assert!(message.contains("lies 301s behind this server's clock; 5m are allowed"), "{message}");
     let (_, _, message) = refused(at(NOW.minus(beyond)));
     assert!(message.contains("301s ahead of this server's clock"), "{message}");
+}
+
+#[test]
+fn a_time_that_is_not_in_the_list_is_told_from_one_that_is_there_twice() {
+    let told = |value: &str| {
+        let headers = Headers::from_pairs([("X-Sig", value)]);
+        refused(verifier(&list(), &["s"]).verify(&message(&headers, b"body"), NOW))
+    };
+    let (kind, field, message) = told("v1=00");
+    assert_eq!((kind, field.as_str()), (RefusalKind::MissingSignature, "X-Sig"));
+    assert_eq!(message, "The timestamp t in X-Sig, a part of the signature, is missing.");
+    let (kind, field, message) = told("t=1,t=2,v1=00");
+    assert_eq!((kind, field.as_str()), (RefusalKind::InvalidSignature, "X-Sig"));
+    assert!(message.ends_with("is there more than once, with different values."), "{message}");
+    // The same twice is one.
+    assert!(told("t=1,t=1,v1=00").2.contains("No secret of this route"));
 }
 
 #[test]

@@ -116,15 +116,17 @@ fn route(route: &RouteView, started_at: Millis, now: Millis) -> Value {
     shown
 }
 
-/// A secret that verified nothing for so long, while another one did, is not what senders sign with any more.
+/// A secret that verified nothing for so long, while another one did, is not what senders sign with any more; of a sender
+/// that was ever seen to pause for longer that long is asked.
 const SAFE_TO_DROP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 fn secrets(held: &[SecretView], started_at: Millis, now: Millis) -> Vec<Value> {
     let unused_since = |secret: &SecretView| secret.last_match_at.unwrap_or(secret.loaded_at.max(started_at));
     let replaced = |secret: &SecretView| {
-        let since = unused_since(secret);
+        // One that verified nothing since the start may have a sender that comes once a month.
+        let Some(since) = secret.last_match_at else { return false };
         let by = |other: &SecretView| !other.shadow && other.last_match_at.is_some_and(|at| at > since);
-        now.since(since) >= SAFE_TO_DROP_AFTER
+        now.since(since) >= SAFE_TO_DROP_AFTER.max(secret.longest_gap)
             && held.iter().filter(|other| other.name != secret.name).any(by)
     };
     let shown = |secret: &SecretView| {
@@ -135,6 +137,7 @@ fn secrets(held: &[SecretView], started_at: Millis, now: Millis) -> Vec<Value> {
             "hits": secret.hits,
             "last_match_at": secret.last_match_at.map(Millis::rfc3339),
             "unused_since": unused_since(secret).rfc3339(),
+            "longest_pause_seconds": secret.longest_gap.as_secs(),
             "safe_to_drop": !secret.shadow && replaced(secret),
         })
     };
@@ -250,5 +253,34 @@ fn add_depth(shown: &mut Value, lane: Option<&LaneStats>) {
             ("oldest_pending", json!(lane.and_then(|lane| lane.oldest).map(Millis::rfc3339))),
         ];
         shown.extend(depth.into_iter().map(|(key, value)| (key.to_owned(), value)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_secret_may_be_dropped_after_its_sender_s_longest_pause_and_never_where_it_was_not_seen() {
+        let now = Millis(1_768_473_000_000);
+        let started_at = now.minus(1000 * HOUR);
+        let held = |unused_for: Option<Duration>, longest_gap: Duration| SecretView {
+            name: "old".into(),
+            loaded_at: started_at,
+            last_match_at: unused_for.map(|time| now.minus(time)),
+            hits: 9,
+            longest_gap,
+            shadow: false,
+        };
+        let in_use = SecretView { name: "new".into(), ..held(Some(HOUR), HOUR) };
+        let may_go =
+            |old: SecretView| secrets(&[old, in_use.clone()], started_at, now)[0]["safe_to_drop"] == true;
+        assert!(may_go(held(Some(24 * HOUR), HOUR)));
+        assert!(!may_go(held(Some(23 * HOUR), HOUR)));
+        assert!(!may_go(held(Some(100 * HOUR), 168 * HOUR)), "it comes once a week");
+        assert!(may_go(held(Some(168 * HOUR), 168 * HOUR)));
+        assert!(!may_go(held(None, Duration::ZERO)), "nobody knows how often it comes");
     }
 }

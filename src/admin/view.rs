@@ -75,7 +75,7 @@ pub struct RejectedDesk {
     pub find: AskAbout<Option<Arc<Rejected>>>,
     /// Why it was refused. Takes up to a second: called on a thread that may.
     pub explain: AskAbout<Option<Explained>>,
-    /// Lets it in; `true`: a right signature of any time is right.
+    /// Lets it in.
     pub release: Release,
 }
 
@@ -284,6 +284,8 @@ pub struct SecretView {
     pub last_match_at: Option<Millis>,
     /// How many did since the process started.
     pub hits: u64,
+    /// The longest time between two of them.
+    pub longest_gap: Duration,
     /// It is on trial: verified and counted, not accepted.
     pub shadow: bool,
 }

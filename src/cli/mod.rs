@@ -19,6 +19,7 @@ mod providers;
 mod reload;
 mod replay;
 mod run;
+mod secrets;
 mod send;
 mod sign;
 mod simulator;

@@ -7,10 +7,14 @@ use serde_json::Value;
 use super::api::Access;
 use super::human::{self, printable};
 use super::out::{Out, Outcome};
+use super::secrets;
 
 /// Tells how a running gateway and its destinations are.
 #[derive(clap::Args, Debug)]
 pub struct Args {
+    /// Also tell how much each secret of each route is used, and which can go
+    #[arg(long)]
+    secrets: bool,
     #[command(flatten)]
     access: Access,
 }
@@ -23,15 +27,18 @@ pub fn run(args: &Args, out: &mut Out) -> Outcome {
     super::with_api(&args.access, async |api| {
         let status = api.get("status").await?;
         let destinations = api.get("destinations").await?;
+        let routes = if args.secrets { Some(api.get("routes").await?) } else { None };
         if args.access.json {
-            let mut both = status;
-            if let Some(map) = both.as_object_mut() {
+            let mut all = status;
+            if let Some(map) = all.as_object_mut() {
                 map.insert("destinations".to_owned(), list_of(&destinations).into());
+                map.extend(routes.map(|routes| ("secrets".to_owned(), secrets::list(&routes))));
             }
-            return out.json(&both);
+            return out.json(&all);
         }
         print_status(out, &status)?;
-        print_destinations(out, &list_of(&destinations))
+        print_destinations(out, &list_of(&destinations))?;
+        routes.map_or(Ok(()), |routes| secrets::print(out, &routes))
     })
 }
 

@@ -137,6 +137,7 @@ fn routes(rooms: &Rooms, reloader: &Reloader) -> Vec<RouteView> {
                         name: secret.name,
                         last_match_at: secret.last_match,
                         hits: secret.hits,
+                        longest_gap: secret.longest_gap,
                         shadow: secret.shadow,
                     })
                     .collect(),

@@ -412,3 +412,22 @@ fn what_nobody_vouches_for_is_said_at_start_by_check_and_by_the_api() {
     );
     assert!(line("/github").contains("checks as github, ack"), "{table}");
 }
+
+#[test]
+fn how_much_each_secret_is_used_is_shown_to_whoever_rotates_one() {
+    let app = App::start();
+    let gateway = gateway(&app);
+    let plain = gateway.cli(&["status"]).ok();
+    assert!(!plain.contains("SECRET"), "{plain}");
+    let before = gateway.cli(&["status", "--secrets"]).ok();
+    assert!(before.contains("no request since 20"), "{before}");
+    Signed::github("/github", SECRET, "id-1", b"{}").send(&gateway).assert_accepted();
+    let told = gateway.cli(&["status", "--secrets"]).ok();
+    let line = told.lines().find(|line| line.contains("first")).unwrap();
+    assert!(line.starts_with("github") && line.contains("  1  ") && line.ends_with("in use"), "{told}");
+    let json = gateway.cli(&["status", "--secrets", "--json"]).json();
+    let of_github =
+        json["secrets"].as_array().unwrap().iter().find(|secret| secret["route"] == "github").unwrap();
+    assert_eq!((&of_github["name"], &of_github["hits"]), (&"first".into(), &1.into()));
+    assert!(!told.contains("canary") && !json.to_string().contains("canary"));
+}

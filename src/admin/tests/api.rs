@@ -50,7 +50,7 @@ fn routes_show_their_secrets_by_name_alone() {
     assert_eq!(
         secrets[0],
         json!({
-            "name": "new", "shadow": false, "hits": 1, "safe_to_drop": false,
+            "name": "new", "shadow": false, "hits": 1, "safe_to_drop": false, "longest_pause_seconds": 0,
             "loaded_at": "2026-01-03T20:43:20.000Z",
             "last_match_at": "2026-01-15T10:30:00.000Z", "unused_since": "2026-01-15T10:30:00.000Z",
         })

@@ -182,6 +182,7 @@ fn secret(name: &str, last_match_at: Option<Millis>, shadow: bool) -> SecretView
         loaded_at: NOW.minus(Duration::from_secs(1_000_000)),
         last_match_at,
         hits: u64::from(last_match_at.is_some()),
+        longest_gap: Duration::ZERO,
         shadow,
     }
 }

@@ -221,6 +221,7 @@ impl Corridor {
                 shadow,
                 hits: metrics.hits(),
                 last_match: metrics.last_hit(),
+                longest_gap: metrics.longest_gap(),
             }
         };
         let accepted = settings.secret_names.iter().zip(&self.secrets).map(view(false));
@@ -322,6 +323,8 @@ pub struct SecretView {
     pub hits: u64,
     /// When the last of them came.
     pub last_match: Option<Millis>,
+    /// The longest time between two of them.
+    pub longest_gap: Duration,
 }
 
 /// The corridor of a `deliver_to` route.

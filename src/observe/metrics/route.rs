@@ -205,25 +205,41 @@ fn is_label(event_type: &str) -> bool {
 #[derive(Clone, Debug)]
 pub struct SecretMetrics {
     hits: IntCounter,
-    /// UNIX milliseconds; 0 = never.
-    last_hit: Arc<AtomicU64>,
+    used: Arc<Used>,
+}
+
+/// UNIX milliseconds; 0 = never.
+#[derive(Debug, Default)]
+struct Used {
+    last: AtomicU64,
+    /// The longest time between two of them.
+    longest_gap: AtomicU64,
 }
 
 impl SecretMetrics {
     pub(super) fn new(counter: IntCounter) -> Self {
-        Self { hits: counter, last_hit: Arc::default() }
+        Self { hits: counter, used: Arc::default() }
     }
 
     /// A request verified with it.
     pub fn hit(&self, at: Millis) {
         self.hits.inc();
-        self.last_hit.store(at.0, Ordering::Relaxed);
+        let before = self.used.last.swap(at.0, Ordering::Relaxed);
+        if before > 0 {
+            self.used.longest_gap.fetch_max(at.0.saturating_sub(before), Ordering::Relaxed);
+        }
     }
 
     /// When the last one did, since the process started.
     #[must_use]
     pub fn last_hit(&self) -> Option<Millis> {
-        Some(Millis(self.last_hit.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
+        Some(Millis(self.used.last.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
+    }
+
+    /// The longest time between two of them, since the process started.
+    #[must_use]
+    pub fn longest_gap(&self) -> Duration {
+        Duration::from_millis(self.used.longest_gap.load(Ordering::Relaxed))
     }
 
     /// How many did since the process started.

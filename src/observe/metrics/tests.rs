@@ -204,3 +204,13 @@ fn workers_count_together_without_losing_one() {
     assert_eq!(events, 4000);
     assert!(text.matches("hooklatch_events_total{").count() <= MAX_EVENT_TYPES + 1, "{text}");
 }
+
+#[test]
+fn the_longest_pause_between_two_hits_of_a_secret_is_known() {
+    let secret = Metrics::new().secret("a", "1");
+    assert_eq!((secret.last_hit(), secret.longest_gap()), (None, Duration::ZERO));
+    for at in [1000, 5000, 5500] {
+        secret.hit(Millis(at));
+    }
+    assert_eq!((secret.last_hit(), secret.longest_gap()), (Some(Millis(5500)), Duration::from_secs(4)));
+}

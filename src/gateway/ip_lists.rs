@@ -193,6 +193,14 @@ mod tests {
         self::refresher(dir.path()).apply([Arc::clone(&list)], DAY);
         assert!(list.contains("198.51.100.7".parse().unwrap()), "{list:?}");
         assert!(list.view().as_of.starts_with("2026-01-15T"));
+        // Nor does it matter how far the list has gone from the snapshot since: each step was looked at.
+        let (path, own) = (dir.path().join("ip-lists/acme"), self::list());
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("203.0.113.7", "198.51.101.0/24")).unwrap();
+        self::refresher(dir.path()).apply([Arc::clone(&own)], DAY);
+        assert!(
+            own.contains("198.51.101.7".parse().unwrap()) && !own.contains("203.0.113.7".parse().unwrap())
+        );
         // A binary whose snapshot is newer does without.
         let text = std::fs::read_to_string(dir.path().join("ip-lists/acme")).unwrap();
         std::fs::write(dir.path().join("ip-lists/acme"), text.replace("2026-01-15T", "2025-01-15T")).unwrap();

@@ -47,6 +47,11 @@ impl Live for All {
 
 /// A folder of 16 MiB: 5,000 events of 3 KiB for a hundred destinations in turn, and a tail without an index.
 fn folder() -> FakeDevice {
+    filled(5000, true)
+}
+
+/// So many events of 3 KiB; where there is upkeep, each segment that was left has an index.
+fn filled(events: u64, upkeep: bool) -> FakeDevice {
     let device = FakeDevice::default();
     let names = SharedNames::default();
     let told = &mut Found::default();
@@ -57,13 +62,15 @@ fn folder() -> FakeDevice {
             names.write().source(Source { route: "github".into(), provider: None, lanes })
         })
         .collect();
-    for n in 0..5000 {
+    for n in 0..events {
         let event = oracle::event(n, 3000, NOW, false);
         let source = sources[(n % LANES) as usize];
         spool.append(&event, source, Some(DedupeKey(u128::from(n) + 1)), false);
         if n % 50 == 49 {
             spool.commit(spool.take(), true).unwrap();
-            spool.maintain(&All, NOW, &|| true);
+            if upkeep {
+                spool.maintain(&All, NOW, &|| true);
+            }
         }
     }
     drop(spool);
@@ -95,6 +102,14 @@ fn a_start_reads_indexes_and_one_tail() {
     // An index is read for what it knows, and again for events, progress and ids: so nothing of it stays in memory.
     let asked = 4 * len(".idx") + (1 << 20) + segments * 4096;
     assert!(read <= asked, "{read} bytes read, {asked} asked");
+}
+
+#[test]
+fn a_long_tail_without_an_index_is_read_to_its_end() {
+    let device = filled(300, false);
+    assert!(device.list().unwrap().iter().all(|(name, _)| !name.ends_with(".idx")));
+    let (_, found) = open(&device);
+    assert_eq!((found.events.len(), found.ids.len()), (300, 300), "900 KiB in one segment");
 }
 
 #[test]

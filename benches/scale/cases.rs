@@ -133,7 +133,9 @@ fn ordered(folder: &Path) {
     let _ = std::fs::remove_dir_all(&full);
     for (what, with) in [("of one key", "ordered-1"), ("without a key", "plain")] {
         let one = folder.join("one");
-        fill(&one, 200_000, 1024, 1, max_bytes, [with, "stop"]);
+        // Each round delivers some for good.
+        let events = (ROUNDS as u64 + 1) * crate::open::DELIVERED;
+        fill(&one, events, 1024, 1, max_bytes, [with, "stop"]);
         let rounds: Vec<_> = (0..ROUNDS).map(|_| open(&one, 1, max_bytes, &["deliver"])).collect();
         tell(&format!("one event after the other, {what}"), median(&rounds, "delivered_ns"), "ns", None);
         let _ = std::fs::remove_dir_all(&one);

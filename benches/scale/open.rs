@@ -16,7 +16,7 @@ use crate::process::{anonymous, cpu, own};
 const ACCEPTED: u64 = 300_000;
 
 /// So many events are delivered one after the other.
-const DELIVERED: u64 = 100_000;
+pub const DELIVERED: u64 = 100_000;
 
 /// `LANES MAX_BYTES [fail] [deliver] [settle] [accept] [last]`: figures, one a line.
 pub fn run(folder: &Path, args: &[&str]) {

@@ -26,7 +26,7 @@ use super::shared::{Shared, State};
 use super::spool::Spool;
 use super::thread::start;
 use super::writer::Desk;
-use super::{feeder, housekeeper, mortician, recovered, writer};
+use super::{feeder, housekeeper, mortician, recovered, spares, writer};
 use crate::buffer::handoff::{KeepError, MaxPending, OpenExpress};
 use crate::buffer::quota::Amount;
 use crate::buffer::settings::BufferSettings;
@@ -38,6 +38,8 @@ use crate::observe::Metrics;
 const EXPRESS_SEQS: u64 = 1 << 63;
 /// Waiting retries in memory, over all lanes, of 24 bytes each; more are in a file.
 const MAX_RETRIES_IN_MEMORY: usize = 1_000_000;
+/// Opening the dead letters takes less of the disk than this.
+const BESIDE_THE_DEAD: u64 = 1 << 20;
 
 /// The buffer on disk.
 pub struct DiskBuffer {
@@ -67,9 +69,7 @@ impl DiskBuffer {
         let mut lanes = Lanes::new(bound, Arc::clone(&open), room);
         let device = RealDevice::new(settings.path.join("spool"))
             .map_err(|error| format!("cannot open {}/spool: {error}", settings.path.display()))?;
-        let dead_options =
-            DeadOptions { max_bytes: settings.dead_max_bytes, retention: settings.dead_retention };
-        let dead = DeadLetters::open(&dead_file(&settings.path), dead_options)?;
+        let dead = open_dead(settings, &device)?;
         let now = clock.now();
         let spool = {
             let hastened = dead.hastened().map_err(|error| error.to_string())?;
@@ -224,6 +224,26 @@ impl Drop for DiskBuffer {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// SQLite writes a few KiB beside its file before it reads a row. Where the disk has not even these, a spare of the spool is
+/// given up for them: what is delivered then makes room again.
+fn open_dead(settings: &BufferSettings, device: &RealDevice) -> Result<DeadLetters, String> {
+    let options = DeadOptions { max_bytes: settings.dead_max_bytes, retention: settings.dead_retention };
+    let open = || DeadLetters::open(&dead_file(&settings.path), options);
+    let full = || device.free().is_ok_and(|free| free < BESIDE_THE_DEAD);
+    open().or_else(|error| {
+        if !full() {
+            return Err(error);
+        }
+        if !spares::give_one_back(device).unwrap_or(false) {
+            return Err(format!("{error}; its disk is full: free some MiB there"));
+        }
+        tracing::warn!(
+            "the disk is full; a spare file of the spool was removed so that the dead letters can be opened"
+        );
+        open()
+    })
 }
 
 pub(super) fn dead_file(folder: &Path) -> std::path::PathBuf {

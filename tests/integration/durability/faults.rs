@@ -221,13 +221,12 @@ fn a_full_disk_is_refused_before_it_is_full_and_recovers_by_itself() {
     judge_drained(&gateway, "app", &book, &app).assert_kept();
 }
 
-#[test]
-fn a_gateway_starts_on_a_full_disk_and_delivers_its_way_out() {
+/// Ends a gateway whose disk is nearly full; somebody else fills what was left, and it starts again.
+fn starts_on_a_full_disk(end: impl FnOnce(&mut Gateway, &Path)) {
     let Some(mount) = Mount::of_size("48m") else { return };
     let app = Ledger::start(Mood::Hangs);
     let (mut gateway, load) = filled(&mount, &app);
-    gateway.kill();
-    // Somebody else fills what was left.
+    end(&mut gateway, &mount.0.path().join("data"));
     let mut file = std::fs::File::create(mount.0.path().join("others")).unwrap();
     while file.write_all(&[7; 4096]).is_ok() {}
     assert_eq!(mount.free(), 0);
@@ -239,6 +238,25 @@ fn a_gateway_starts_on_a_full_disk_and_delivers_its_way_out() {
     accepts_within(&load, DRAINED);
     let book = load.stop();
     judge_drained(&gateway, "app", &book, &app).assert_kept();
+}
+
+#[test]
+fn a_gateway_starts_on_a_full_disk_and_delivers_its_way_out() {
+    starts_on_a_full_disk(|gateway, _| gateway.kill());
+}
+
+#[test]
+fn so_it_does_after_a_stop_and_a_look_at_the_dead_letters_that_took_what_lies_beside_them() {
+    starts_on_a_full_disk(|gateway, data| {
+        gateway.signal(Signal::TERM);
+        assert!(gateway.wait_for_exit(DRAINED).success());
+        // As the sqlite3 tool does: the last one who closes the file takes its log with it.
+        let file = data.join("dead.sqlite");
+        let dead = rusqlite::Connection::open(&file).unwrap();
+        dead.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get::<_, i64>(0)).unwrap();
+        dead.close().unwrap();
+        assert!(!file.with_extension("sqlite-wal").exists());
+    });
 }
 
 #[test]

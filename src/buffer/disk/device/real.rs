@@ -52,6 +52,11 @@ impl RealDevice {
         self.written.swap(0, Ordering::Relaxed)
     }
 
+    /// How many bytes of its disk are free for this process.
+    pub fn free(&self) -> io::Result<u64> {
+        free_beside(&self.folder)
+    }
+
     fn file(&self, file: File) -> RealFile {
         RealFile { file, written: Arc::clone(&self.written) }
     }
@@ -159,6 +164,12 @@ pub(in crate::buffer) struct RealFile {
     written: Arc<AtomicU64>,
 }
 
+/// How many bytes are free on the disk of `file`.
+fn free_beside(file: &File) -> io::Result<u64> {
+    let disk = rustix::fs::fstatvfs(file)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// A new segment leaves so many bytes of the disk for indexes and dead letters: what frees a full disk writes to it first.
 const LEFT_FREE: u64 = 4 << 20;
 
@@ -177,8 +188,7 @@ impl DeviceFile for RealFile {
     }
 
     fn fill(&self, len: u64, hurried: &dyn Fn() -> bool) -> io::Result<()> {
-        let disk = rustix::fs::fstatvfs(&self.file).map_err(io::Error::from)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = free_beside(&self.file)?;
         if free < len.saturating_add(LEFT_FREE) {
             let [free, len, left] = [free, len, LEFT_FREE].map(|bytes| bytes >> 20);
             let why = format!("{free} MiB of the disk are free, and a segment takes {len} and leaves {left}");

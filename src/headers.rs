@@ -24,13 +24,13 @@ impl Headers {
 
     /// Each line's name and value, in order; blanks around the value are not part of it.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { rest: &self.0 }
+        Iter(Lines { rest: &self.0 })
     }
 
     /// The value of the first line named `name`, whatever its case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v)
+        self.get_all(name).next()
     }
 
     /// The value of `name` where it stands exactly once or always the same: an ambiguous header is no header.
@@ -39,7 +39,7 @@ impl Headers {
     /// Several lines of that name with different values.
     pub fn get_unambiguous(&self, name: &str) -> Result<Option<&[u8]>, Ambiguous> {
         let mut found = None;
-        for (_, value) in self.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())) {
+        for value in self.get_all(name) {
             match found {
                 Some(first) if first != value => return Err(Ambiguous),
                 _ => found = Some(value),
@@ -49,8 +49,13 @@ impl Headers {
     }
 
     /// The values of all lines named `name`, in order.
-    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v)
+    pub fn get_all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        Lines { rest: &self.0 }.filter_map(move |line| {
+            // Most other lines have no colon where this name ends: that is looked at first.
+            let (own, rest) = line.split_at_checked(name.len())?;
+            let value = rest.strip_prefix(b":")?;
+            own.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+        })
     }
 
     /// The lines themselves, each with its `\r\n`.
@@ -71,7 +76,7 @@ impl Headers {
     /// Bytes that are not such a block.
     pub fn from_stored(bytes: Bytes) -> Result<Self, Ambiguous> {
         let mut rebuilt = HeadersBuilder::default();
-        for (name, value) in (Iter { rest: &bytes }) {
+        for (name, value) in Iter(Lines { rest: &bytes }) {
             rebuilt.push(name, value);
         }
         let rebuilt = rebuilt.build();
@@ -120,23 +125,34 @@ pub fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
 
-/// Walks the lines of a [`Headers`].
+/// Walks the names and values of a [`Headers`].
 #[derive(Clone, Debug)]
-pub struct Iter<'a> {
-    rest: &'a [u8],
-}
+pub struct Iter<'a>(Lines<'a>);
 
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        // A line holds no CR but the one at its end.
-        let end = memchr::memchr(b'\r', self.rest)?;
-        let (line, rest) = self.rest.split_at_checked(end)?;
-        self.rest = rest.strip_prefix(b"\r\n")?;
-        let colon = memchr::memchr(b':', line)?;
-        let (name, value) = line.split_at_checked(colon)?;
+        let line = self.0.next()?;
+        let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
         Some((name, value.get(1..)?.trim_ascii()))
+    }
+}
+
+/// Walks the lines of a block, each without its end.
+#[derive(Clone, Debug)]
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // A line holds no CR but the one at its end.
+        let (line, rest) = self.rest.split_at_checked(memchr::memchr(b'\r', self.rest)?)?;
+        self.rest = rest.strip_prefix(b"\r\n")?;
+        Some(line)
     }
 }
 
@@ -164,7 +180,8 @@ mod tests {
         let lines: Vec<_> = headers.iter().collect();
         assert_eq!(lines, [(&b"X-A"[..], &b"1"[..]), (b"x-b", b"two"), (b"X-a", b"3")]);
         assert_eq!(headers.get("x-A"), Some(&b"1"[..]));
-        assert_eq!(headers.get_all("x-a").count(), 2);
+        assert_eq!(headers.get_all("x-a").collect::<Vec<_>>(), [&b"1"[..], b"3"]);
+        assert_eq!((headers.get("x"), headers.get("x-a:"), headers.get("")), (None, None, None));
         assert_eq!(headers.get_unambiguous("x-a"), Err(Ambiguous));
         assert_eq!(headers.get_unambiguous("x-b"), Ok(Some(&b"two"[..])));
         assert_eq!(headers.get_unambiguous("x-c"), Ok(None));

@@ -285,7 +285,7 @@ impl Front for Ingress {
         }
     }
 
-    fn answer(&self, ticket: Ticket, head: Head, body: Bytes) -> impl Future<Output = Reply> + Send {
+    fn answer(&self, ticket: Ticket, head: Box<Head>, body: Bytes) -> impl Future<Output = Reply> + Send {
         self.answer_event(ticket, head, body)
     }
 

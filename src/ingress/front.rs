@@ -116,7 +116,12 @@ pub trait Front: Send + Sync + 'static {
     fn plan(&self, head: &Head, peer: Peer) -> Plan<Self::Ticket>;
 
     /// The corridor: called with the whole body. Dropped half-way only where the process stops.
-    fn answer(&self, ticket: Self::Ticket, head: Head, body: Bytes) -> impl Future<Output = Reply> + Send;
+    fn answer(
+        &self,
+        ticket: Self::Ticket,
+        head: Box<Head>,
+        body: Bytes,
+    ) -> impl Future<Output = Reply> + Send;
 
     /// The answer to a request that the lower half cannot go on with; counts and logs it too.
     fn refuse(&self, fault: Fault, at: At<'_, Self::Ticket>) -> Reply;

@@ -71,7 +71,7 @@ impl<F: Front> Session<F> {
         loop {
             let settings = self.shared.settings.load_full();
             let next = match self.read_head(&settings).await {
-                Read::Head(head) => self.serve(&settings, *head).await,
+                Read::Head(head) => self.serve(&settings, head).await,
                 Read::Fault(fault, started) => self.refuse(fault, started, None, None).await,
                 Read::Over => return,
             };
@@ -83,10 +83,10 @@ impl<F: Front> Session<F> {
         }
     }
 
-    async fn serve(&mut self, settings: &ServerSettings, head: Head) -> Next {
+    async fn serve(&mut self, settings: &ServerSettings, head: Box<Head>) -> Next {
         match self.shared.front.plan(&head, self.peer) {
             Plan::Webhook { max_body, ticket } => self.webhook(settings, head, max_body, ticket).await,
-            Plan::Proxy(passage) => self.pass(head, passage).await,
+            Plan::Proxy(passage) => self.pass(*head, passage).await,
             Plan::Refuse(reply) => {
                 let whole = match head.framing() {
                     Framing::None => true,
@@ -94,7 +94,7 @@ impl<F: Front> Session<F> {
                     Framing::Chunked => false,
                 };
                 let keep_alive = whole && head.keep_alive() && !reply.close && !self.seat.is_stopping();
-                self.reply(&reply, Form::from(&head), keep_alive, whole).await
+                self.reply(&reply, Form::from(&*head), keep_alive, whole).await
             }
         }
     }
@@ -113,7 +113,7 @@ impl<F: Front> Session<F> {
     async fn webhook(
         &mut self,
         settings: &ServerSettings,
-        head: Head,
+        head: Box<Head>,
         max_body: u64,
         ticket: F::Ticket,
     ) -> Next {
@@ -142,7 +142,7 @@ impl<F: Front> Session<F> {
                 return self.refuse(Fault::SlowBody, head.started(), Some(&head), Some(&ticket)).await;
             }
         };
-        let (form, keep_alive) = (Form::from(&head), head.keep_alive());
+        let (form, keep_alive) = (Form::from(&*head), head.keep_alive());
         let reply = self.shared.front.answer(ticket, head, body).await;
         drop(reserved);
         let keep_alive = keep_alive && !reply.close && !self.seat.is_stopping();

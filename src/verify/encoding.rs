@@ -17,6 +17,7 @@ const MAX_BYTES: usize = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Encoding {
     #[default]
+    /// In lower or in upper case, not in both.
     Hex,
     Base64,
     /// The alphabet of RFC 4648 §5, which leaves the padding to its user: here without.
@@ -68,9 +69,8 @@ impl Encoding {
     pub(super) fn decode(self, text: &[u8], scratch: &mut [u8]) -> Option<usize> {
         match self {
             Self::Hex => {
-                let length = text.len() / 2;
-                hex::decode_to_slice(text, scratch.get_mut(..length)?).ok()?;
-                one_case(text).then_some(length)
+                let lower = base16ct::lower::decode(text, scratch).map(<[u8]>::len);
+                lower.or_else(|_| base16ct::upper::decode(text, scratch).map(<[u8]>::len)).ok()
             }
             Self::Base64 => STANDARD.decode_slice(text, scratch).ok(),
             Self::Base64Url => URL_SAFE_NO_PAD.decode_slice(text, scratch).ok(),
@@ -96,16 +96,6 @@ impl Encoding {
             Self::Base64UrlPadded => URL_SAFE.encode(bytes),
         }
     }
-}
-
-/// Whether hex digits are all lower or all upper case. Bit 5 tells the cases of a letter apart.
-fn one_case(digits: &[u8]) -> bool {
-    let (mut lower, mut upper) = (false, false);
-    for digit in digits {
-        lower |= *digit & 0x60 == 0x60;
-        upper |= *digit & 0x60 == 0x40;
-    }
-    !(lower && upper)
 }
 
 #[cfg(test)]

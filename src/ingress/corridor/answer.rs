@@ -71,7 +71,7 @@ enum Step {
 }
 
 impl Ingress {
-    pub(super) async fn answer_event(&self, ticket: Ticket, head: Head, body: Bytes) -> Reply {
+    pub(super) async fn answer_event(&self, ticket: Ticket, head: Box<Head>, body: Bytes) -> Reply {
         let Kind::Deliver(corridor) = &ticket.route.kind else {
             // The lower half was told to stream such requests through.
             return Refusal::unknown_route().reply(self.parts.clock.now(), ticket.request_id);
@@ -114,7 +114,7 @@ impl Ingress {
         };
         self.note(&request, &ended, &answered.reply);
         if let Some(refusal) = &refusal {
-            self.note_rejected(&ticket, refusal, head, body);
+            self.note_rejected(&ticket, refusal, *head, body);
         }
         answered.reply
     }

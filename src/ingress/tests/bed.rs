@@ -88,7 +88,7 @@ impl Front for Double {
         }
     }
 
-    async fn answer(&self, ticket: String, head: Head, body: Bytes) -> Reply {
+    async fn answer(&self, ticket: String, head: Box<Head>, body: Bytes) -> Reply {
         if ticket == "/hook/wait" {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             self.go.notified().await;

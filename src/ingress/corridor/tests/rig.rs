@@ -340,7 +340,7 @@ impl Rig {
         let plan = self.ingress.plan(&head, peer);
         async move {
             match plan {
-                Plan::Webhook { ticket, .. } => self.ingress.answer(ticket, head, body).await,
+                Plan::Webhook { ticket, .. } => self.ingress.answer(ticket, Box::new(head), body).await,
                 Plan::Refuse(reply) => reply,
                 Plan::Proxy(_) => panic!("a pass-through has no answer of ours"),
             }

@@ -1,7 +1,7 @@
 //! The house keeps its floors: every `crate::` and `super::` path in `src/` goes down, never up or sideways.
 //!
 //! The table below is the architecture; ARCHITECTURE.md explains it. A room that is missing here fails the test, so
-//! that a new one is placed on purpose.
+//! that a new one is placed on purpose. Beside it: what `make fuzz` builds is locked to what the house needs.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -238,4 +238,27 @@ fn the_check_sees_what_it_should() {
     );
     assert_eq!(wrong("buffer", "const A: &str = r#\"crate::cli \" \"#; use crate::cli::B;"), 1);
     assert_eq!(wrong("attic", "use crate::event::Event;"), 1, "a room without a floor");
+}
+
+/// The crates that `lock` says hooklatch needs.
+fn locked(lock: &str) -> Vec<String> {
+    let lock: toml::Table = lock.parse().expect("a lock file is TOML");
+    let packages = lock["package"].as_array().expect("a list of packages");
+    let ours = packages.iter().find(|package| package["name"].as_str() == Some("hooklatch")).expect("ours");
+    let names =
+        ours["dependencies"].as_array().expect("a list of names").iter().filter_map(|name| name.as_str());
+    // Where two versions of a crate are locked, the version follows.
+    names.map(|name| name.split(' ').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn the_fuzz_target_is_locked_to_what_the_house_needs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("a file of the checkout");
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("a manifest is TOML");
+    let mut needed: Vec<String> =
+        manifest["dependencies"].as_table().expect("a table").keys().cloned().collect();
+    needed.sort();
+    // `cargo metadata --manifest-path fuzz/Cargo.toml` brings it up to date.
+    assert_eq!(locked(&read("fuzz/Cargo.lock")), needed, "fuzz/Cargo.lock is behind Cargo.toml");
 }

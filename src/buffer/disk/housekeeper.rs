@@ -20,6 +20,11 @@ const DEAD_EVERY: Duration = Duration::from_secs(60);
 /// How often it is announced what goes soon, and that they are nearly full.
 const ANNOUNCED_EVERY: Duration = Duration::from_secs(60 * 60);
 
+/// How often the allocator is reminded of what it may give back.
+const REMINDED_EVERY: Duration = Duration::from_secs(2);
+/// Too large for a page of the allocator's that holds anything else.
+const REMINDER: usize = 1 << 20;
+
 /// What the thread is told.
 pub(super) enum Call {
     /// There is less room than there was.
@@ -32,7 +37,7 @@ pub(super) enum Call {
 pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready: &SyncSender<()>) {
     // Senders wait for the others; where it may not, it is no worse than they are.
     let _ = rustix::process::nice(NICE);
-    let mut dead_at = Instant::now();
+    let (mut dead_at, mut reminded_at) = (Instant::now(), Instant::now());
     let (mut corrupt, mut failures) = (told, 0);
     let mut announced = Announced::default();
     loop {
@@ -48,6 +53,10 @@ pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready
             dead_at = Instant::now() + DEAD_EVERY;
             look_at_the_dead(shared, &mut announced);
         }
+        if reminded_at.elapsed() >= REMINDED_EVERY {
+            reminded_at = Instant::now();
+            remind_the_allocator();
+        }
         // Nobody waits for the later ones.
         let _ = ready.try_send(());
         match calls.recv_timeout(EVERY) {
@@ -55,6 +64,12 @@ pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready
             Ok(Call::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// What was freed goes back to the system when the allocator next frees a page, a second later at the earliest. A gateway
+/// to which nobody sends frees none, and would keep for good what its start took for a moment.
+fn remind_the_allocator() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(REMINDER)));
 }
 
 /// When it was last said …

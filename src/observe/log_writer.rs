@@ -17,10 +17,10 @@ use tokio::time::Instant;
 
 use super::Metrics;
 
-/// A buffer of that many bytes is full: about 80 lines, far more than a write costs.
-const BUFFER_BYTES: usize = 32 << 10;
+/// A buffer of that many bytes is full: about 160 lines, far more than a write costs.
+const BUFFER_BYTES: usize = 64 << 10;
 /// Full buffers that wait, 8 MiB: a stream may stall for a second at 20,000 lines a second.
-const QUEUED_BUFFERS: usize = 256;
+const QUEUED_BUFFERS: usize = 128;
 /// How old a line may become before its buffer is fetched.
 const TICK: Duration = Duration::from_millis(100);
 /// Empty buffers kept for reuse.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{Device, DeviceFile};
 
 /// How much [`RealFile::fill`] writes at once: a commit that comes meanwhile finds so much before it in the disk's queue.
-const PIECE: usize = 128 << 10;
+const PIECE: usize = 256 << 10;
 /// [`RealFile::fill`] pauses so many times as long as a piece took …
 const PAUSES: u32 = 3;
 /// … but no longer than this.

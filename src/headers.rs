@@ -54,7 +54,9 @@ impl Headers {
             // Most other lines have no colon where this name ends: that is looked at first.
             let (own, rest) = line.split_at_checked(name.len())?;
             let value = rest.strip_prefix(b":")?;
-            own.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+            // No line's name holds a colon, whatever name is asked for.
+            let is_name = own.eq_ignore_ascii_case(name.as_bytes()) && !own.contains(&b':');
+            is_name.then(|| value.trim_ascii())
         })
     }
 
@@ -176,15 +178,17 @@ mod tests {
 
     #[test]
     fn keeps_order_case_and_values() {
-        let headers = Headers::from_pairs([("X-A", "1"), ("x-b", " two "), ("X-a", "3")]);
+        let headers = Headers::from_pairs([("X-A", "1"), ("x-b", " two "), ("X-a", "3"), ("x-c", "4:5")]);
         let lines: Vec<_> = headers.iter().collect();
-        assert_eq!(lines, [(&b"X-A"[..], &b"1"[..]), (b"x-b", b"two"), (b"X-a", b"3")]);
+        assert_eq!(lines, [(&b"X-A"[..], &b"1"[..]), (b"x-b", b"two"), (b"X-a", b"3"), (b"x-c", b"4:5")]);
         assert_eq!(headers.get("x-A"), Some(&b"1"[..]));
         assert_eq!(headers.get_all("x-a").collect::<Vec<_>>(), [&b"1"[..], b"3"]);
-        assert_eq!((headers.get("x"), headers.get("x-a:"), headers.get("")), (None, None, None));
+        for no_name in ["x", "x-a:", "x-c: 4", ""] {
+            assert_eq!(headers.get(no_name), None, "{no_name}");
+        }
         assert_eq!(headers.get_unambiguous("x-a"), Err(Ambiguous));
         assert_eq!(headers.get_unambiguous("x-b"), Ok(Some(&b"two"[..])));
-        assert_eq!(headers.get_unambiguous("x-c"), Ok(None));
+        assert_eq!(headers.get_unambiguous("x-d"), Ok(None));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -240,15 +241,22 @@ fn the_check_sees_what_it_should() {
     assert_eq!(wrong("attic", "use crate::event::Event;"), 1, "a room without a floor");
 }
 
-/// The crates that `lock` says hooklatch needs.
-fn locked(lock: &str) -> Vec<String> {
+type Locked = BTreeMap<String, BTreeSet<String>>;
+
+/// The versions of each crate in a lock file, and the names of what hooklatch itself needs.
+fn locked(lock: &str) -> (Locked, BTreeSet<String>) {
     let lock: toml::Table = lock.parse().expect("a lock file is TOML");
-    let packages = lock["package"].as_array().expect("a list of packages");
-    let ours = packages.iter().find(|package| package["name"].as_str() == Some("hooklatch")).expect("ours");
-    let names =
-        ours["dependencies"].as_array().expect("a list of names").iter().filter_map(|name| name.as_str());
-    // Where two versions of a crate are locked, the version follows.
-    names.map(|name| name.split(' ').next().unwrap_or_default().to_owned()).collect()
+    let text = |value: &toml::Value| value.as_str().expect("a text").to_owned();
+    let (mut versions, mut needed) = (Locked::new(), BTreeSet::new());
+    for package in lock["package"].as_array().expect("a list of packages") {
+        versions.entry(text(&package["name"])).or_default().insert(text(&package["version"]));
+        if package["name"].as_str() == Some("hooklatch") {
+            // Where two versions of a crate are locked, the version follows the name.
+            let names = package["dependencies"].as_array().expect("a list of names").iter().map(text);
+            needed.extend(names.filter_map(|name| name.split(' ').next().map(str::to_owned)));
+        }
+    }
+    (versions, needed)
 }
 
 #[test]
@@ -256,9 +264,13 @@ fn the_fuzz_target_is_locked_to_what_the_house_needs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| fs::read_to_string(root.join(name)).expect("a file of the checkout");
     let manifest: toml::Table = read("Cargo.toml").parse().expect("a manifest is TOML");
-    let mut needed: Vec<String> =
+    let needed: BTreeSet<String> =
         manifest["dependencies"].as_table().expect("a table").keys().cloned().collect();
-    needed.sort();
-    // `cargo metadata --manifest-path fuzz/Cargo.toml` brings it up to date.
-    assert_eq!(locked(&read("fuzz/Cargo.lock")), needed, "fuzz/Cargo.lock is behind Cargo.toml");
+    let ((house, _), (fuzz, fuzzed)) = (locked(&read("Cargo.lock")), locked(&read("fuzz/Cargo.lock")));
+    // `cargo metadata --manifest-path fuzz/Cargo.toml` adds what is missing, `cargo update` there brings the versions up.
+    assert_eq!(fuzzed, needed, "fuzz/Cargo.lock is behind Cargo.toml");
+    let other = |(name, versions): &(&String, &BTreeSet<String>)| {
+        house.get(*name).is_some_and(|own| !versions.is_subset(own))
+    };
+    assert_eq!(fuzz.iter().find(other), None, "fuzz/Cargo.lock has another version than Cargo.lock");
 }

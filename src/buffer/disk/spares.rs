@@ -28,20 +28,6 @@ pub(super) fn spare_name(number: u64) -> String {
     format!("spare-{number}.log")
 }
 
-/// Removes a spare from a folder that is not open yet, for somebody who needs a little of a full disk more than the spool
-/// needs that file; whether there was one.
-pub(super) fn give_one_back(device: &impl Device) -> io::Result<bool> {
-    let names = device.list()?.into_iter().map(|(name, _)| name);
-    let Some(name) = names.filter(|name| is_spare(name)).max() else { return Ok(false) };
-    device.remove(&name)?;
-    device.sync_folder()?;
-    Ok(true)
-}
-
-fn is_spare(name: &str) -> bool {
-    name.strip_prefix("spare-").is_some_and(|rest| rest.ends_with(".log"))
-}
-
 impl<F: DeviceFile> Spares<F> {
     pub fn new(ready: Vec<(String, F)>, next_name: u64) -> Self {
         Self {
@@ -117,19 +103,6 @@ impl<F: DeviceFile> Spares<F> {
 mod tests {
     use super::super::device::FakeDevice;
     use super::*;
-
-    #[test]
-    fn of_a_folder_one_spare_at_a_time_is_given_back_and_nothing_else() {
-        let disk = FakeDevice::default();
-        for name in ["0000000001.log", "spare-3.log", "spare-1.log", "0000000001.idx"] {
-            disk.create(name).unwrap();
-        }
-        assert!(give_one_back(&disk).unwrap() && give_one_back(&disk).unwrap());
-        assert!(!give_one_back(&disk).unwrap());
-        let mut left: Vec<_> = disk.list().unwrap().into_iter().map(|(name, _)| name).collect();
-        left.sort();
-        assert_eq!(left, ["0000000001.idx", "0000000001.log"]);
-    }
 
     #[test]
     fn what_somebody_waits_for_is_made_in_a_hurry() {

@@ -248,6 +248,8 @@ half_of_maximum() { # ACK: half of what hooklatch accepts, from the rounds so fa
 }
 
 idle_round() {
+    taskset -c 1 "$load" latency "http://$app/github" --name "one hop" --app "$app" --app-core 0 >>"$results"
+    free "$app"
     for ack in memory durable; do
         # Just before: how long a sync takes is the disk's mood. And as seldom as the events come: on a machine at rest it
         # takes longer than one behind the other.

@@ -1,5 +1,6 @@
 //! How long an event takes through an idle gateway: from the sender's write to the last byte at the app, one event at a
-//! time, so that no other is before it.
+//! time, so that no other is before it. Sent to the app itself, on the gateway's core, it takes one hop of the two: what the
+//! sender needs to reach a process that was at rest.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -28,6 +29,9 @@ pub struct Args {
     /// Where the app is to listen
     #[arg(long)]
     app: SocketAddr,
+    /// The app runs on this core, wherever this program does
+    #[arg(long)]
+    app_core: Option<usize>,
     /// Events that are measured
     #[arg(long, default_value_t = 1000)]
     events: usize,
@@ -40,7 +44,16 @@ pub fn run(args: &Args) {
     let (address, path) = super::generate::split(&args.url);
     let (came, arrivals) = channel();
     let listener = TcpListener::bind(args.app).unwrap();
-    std::thread::spawn(move || serve(&listener, &came));
+    let core = args.app_core;
+    std::thread::spawn(move || {
+        if let Some(core) = core {
+            let mut cores = rustix::thread::CpuSet::new();
+            cores.set(core);
+            // What this thread starts runs there, too.
+            rustix::thread::sched_setaffinity(None, &cores).unwrap();
+        }
+        serve(&listener, &came);
+    });
     let requests = Requests::render(&address.to_string(), path, args.body);
     let mut gateway = TcpStream::connect(address).unwrap();
     gateway.set_nodelay(true).unwrap();

@@ -41,8 +41,9 @@ run: build ## the gateway with conf/hooklatch.toml
 	@$(BIN) run -c conf/hooklatch.toml
 
 .PHONY: test
-test: deps-test fmt-check clippy deny ## everything that must hold: format, lints, tests, doc tests
+test: deps-test fmt-check clippy deny build ## everything that must hold: format, lints, tests, 20 kills of the release binary, doc tests
 	@$(CARGO) nextest run --locked
+	@HOOKLATCH_BIN=$(abspath $(BIN)) $(CARGO) nextest run --locked -E 'test(durability::kill::)'
 	@$(CARGO) test --locked --doc
 
 .PHONY: soak

@@ -43,9 +43,9 @@ impl StateDir {
                 owner.trim()
             ));
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(|e| failed("write to", e))?;
+        // Over the old number, which a full disk has room for. Where it cannot be written, nobody is told it.
+        let number = format!("{}\n", std::process::id());
+        let _ = lock.write_all(number.as_bytes()).and_then(|()| lock.set_len(number.len() as u64));
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 

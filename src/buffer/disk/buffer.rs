@@ -26,7 +26,7 @@ use super::shared::{Shared, State};
 use super::spool::Spool;
 use super::thread::start;
 use super::writer::Desk;
-use super::{feeder, housekeeper, mortician, recovered, spares, writer};
+use super::{feeder, housekeeper, mortician, recovered, writer};
 use crate::buffer::handoff::{KeepError, MaxPending, OpenExpress};
 use crate::buffer::quota::Amount;
 use crate::buffer::settings::BufferSettings;
@@ -226,23 +226,13 @@ impl Drop for DiskBuffer {
     }
 }
 
-/// SQLite writes a few KiB beside its file before it reads a row. Where the disk has not even these, a spare of the spool is
-/// given up for them: what is delivered then makes room again.
+/// SQLite writes some KiB beside its file before it reads a row. They are there after a kill and after a stop; where a tool
+/// took them away and the disk is full since, only a human can say what may go.
 fn open_dead(settings: &BufferSettings, device: &RealDevice) -> Result<DeadLetters, String> {
     let options = DeadOptions { max_bytes: settings.dead_max_bytes, retention: settings.dead_retention };
-    let open = || DeadLetters::open(&dead_file(&settings.path), options);
-    let full = || device.free().is_ok_and(|free| free < BESIDE_THE_DEAD);
-    open().or_else(|error| {
-        if !full() {
-            return Err(error);
-        }
-        if !spares::give_one_back(device).unwrap_or(false) {
-            return Err(format!("{error}; its disk is full: free some MiB there"));
-        }
-        tracing::warn!(
-            "the disk is full; a spare file of the spool was removed so that the dead letters can be opened"
-        );
-        open()
+    DeadLetters::open(&dead_file(&settings.path), options).map_err(|error| match device.free() {
+        Ok(free) if free < BESIDE_THE_DEAD => format!("{error}; the disk is full: free a MiB on it"),
+        _ => error,
     })
 }
 

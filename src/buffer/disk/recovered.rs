@@ -122,7 +122,9 @@ impl<'a> Rebuilding<'a> {
         })
         .map_err(|error| error.to_string())?;
         for (id, destination) in removed {
-            dead.remove(id, &destination).map_err(|error| error.to_string())?;
+            if let Err(error) = dead.remove(id, &destination) {
+                tracing::warn!(%error, %id, destination, "a dead letter that was put back is not removed: it shows up twice");
+            }
         }
         Ok(())
     }

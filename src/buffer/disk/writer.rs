@@ -27,6 +27,8 @@ use crate::event::{Claim, DedupeKey, EventId};
 const SYNC_WITHIN: Duration = Duration::from_millis(50);
 /// How long a disk that failed is left alone before what must be written is tried again.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// How long a stop waits for a disk that takes nothing.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// An event in the open batch.
 #[derive(Debug)]
@@ -64,11 +66,13 @@ struct Pace {
     /// Since when something written waits for its sync.
     unsynced_since: Option<Instant>,
     not_before: Option<Instant>,
+    /// When everything was to be written.
+    stopping_since: Option<Instant>,
     /// How many spares there were after the last commit.
     spares: usize,
 }
 
-/// Runs until the desk says stop and everything is written.
+/// Runs until the desk says stop and everything is written, or the disk has taken nothing for [`STOP_WITHIN`] since.
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut pace = Pace {
         last_sync: Instant::now(),
@@ -76,6 +80,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         company: 1,
         unsynced_since: None,
         not_before: None,
+        stopping_since: None,
         spares: 0,
     };
     while let Some(work) = wait(shared, &mut pace) {
@@ -101,8 +106,18 @@ fn wait(shared: &Shared, pace: &mut Pace) -> Option<Work> {
         let (waiting, notes) = (state.desk.kept.len(), shared.spool.batched().notes);
         let wanted = waiting > 0 || !state.desk.flushes.is_empty();
         let idle = !wanted && notes == 0;
-        if state.desk.stop && idle && pace.unsynced_since.is_none() {
-            return None;
+        if state.desk.stop {
+            let since = *pace.stopping_since.get_or_insert(now);
+            if idle && pace.unsynced_since.is_none() {
+                return None;
+            }
+            if pace.not_before.is_some() && since + STOP_WITHIN <= now {
+                tracing::error!(
+                    notes,
+                    "the disk takes nothing: what is not noted there goes out again after the next start"
+                );
+                return None;
+            }
         }
         let due = if wanted && (waiting >= pace.company || !state.desk.flushes.is_empty() || state.desk.stop)
         {

@@ -169,6 +169,30 @@ async fn what_is_replayed_is_as_young_as_its_replay() {
 }
 
 #[tokio::test]
+async fn a_letter_that_was_put_back_and_cannot_be_removed_holds_up_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let lane = buffer.lane("app");
+    let id = keep(&buffer, &lane).await;
+    until("it goes", || lane.take(1).pop()).await;
+    lane.bury(id, DeadReason::TooOld);
+    assert!(buffer.shared.flush());
+    until("it is dead", || (lane.dead() == 1).then_some(())).await;
+    // As on a disk that has no room for the removal.
+    let stays =
+        "CREATE TRIGGER stays BEFORE DELETE ON dead_letters BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    rusqlite::Connection::open(dead_file(folder.path())).unwrap().execute_batch(stays).unwrap();
+    assert!(buffer.requeue_dead(id, None));
+    until("it is back", || lane.take(1).pop()).await;
+    buffer.finish();
+    drop((lane, buffer));
+    let buffer = open(folder.path());
+    let again = until("it goes on", || buffer.lane("app").take(1).pop()).await;
+    assert_eq!(again.event.id, id);
+    buffer.finish();
+}
+
+#[tokio::test]
 async fn each_replay_of_an_event_makes_it_young_again() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::manual(NOW);

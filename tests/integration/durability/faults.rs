@@ -62,8 +62,9 @@ fn fails_once(gateway: &Gateway, load: &Load, name: &str, how: &str, nth: u64) {
     let failed = || load.look(|book| book.answered(503, "storage_failed"));
     let before = failed();
     for attempt in 0..30 {
-        // Writes for senders and writes of progress take turns, and the tracer mostly comes at the same moment of a turn.
-        let nth = nth + attempt % 2;
+        // Writes for senders and writes of progress take turns, not always one by one, and the tracer mostly comes at the
+        // same moment of a turn.
+        let nth = nth + attempt % 5;
         let fault = Fault::inject(gateway, name, how, nth);
         wait_until(&format!("{name} {how} at {nth} hits"), SOON, || fault.hits() > 0);
         let begun = Instant::now();

@@ -267,7 +267,7 @@ fn a_gateway_starts_on_a_full_disk_and_delivers_its_way_out() {
 }
 
 #[test]
-fn so_it_does_after_a_stop() {
+fn it_starts_on_a_full_disk_after_a_stop_too() {
     starts_on_a_full_disk(|gateway| {
         gateway.signal(Signal::TERM);
         assert!(gateway.wait_for_exit(DRAINED).success());

@@ -20,7 +20,7 @@ const DEAD_EVERY: Duration = Duration::from_secs(60);
 /// How often it is announced what goes soon, and that they are nearly full.
 const ANNOUNCED_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// How often the allocator is reminded of what it may give back.
+/// How often the allocator is reminded of what it may give back, where nothing is written meanwhile.
 const REMINDED_EVERY: Duration = Duration::from_secs(2);
 /// Too large for a page of the allocator's that holds anything else.
 const REMINDER: usize = 1 << 20;
@@ -48,10 +48,14 @@ pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready
         shared.metrics.corrupt_records(stats.corrupt_records - corrupt);
         shared.metrics.storage_failed(stats.storage_failures - failures);
         (corrupt, failures) = (stats.corrupt_records, stats.storage_failures);
-        shared.metrics.spool_written(shared.spool.device.take_written());
+        let written = shared.spool.device.take_written();
+        shared.metrics.spool_written(written);
         if dead_at <= Instant::now() {
             dead_at = Instant::now() + DEAD_EVERY;
             look_at_the_dead(shared, &mut announced);
+        }
+        if written > 0 {
+            reminded_at = Instant::now();
         }
         if reminded_at.elapsed() >= REMINDED_EVERY {
             reminded_at = Instant::now();
@@ -67,7 +71,8 @@ pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready
 }
 
 /// What was freed goes back to the system when the allocator next frees a page, a second later at the earliest. A gateway
-/// to which nobody sends frees none, and would keep for good what its start took for a moment.
+/// to which nobody sends frees none, and would keep for good what its start took for a moment. One that is busy frees
+/// enough, and soon takes again what it is made to give back.
 fn remind_the_allocator() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(REMINDER)));
 }

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// A figure of `/proc/self/{file}`.
 pub fn own(file: &str, name: &str) -> u64 {
@@ -15,12 +18,10 @@ pub fn anonymous() -> u64 {
     own("status", "RssAnon")
 }
 
-/// CPU time of this process so far, in ms: all threads.
-pub fn cpu() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = text.rsplit_once(") ").unwrap().1.split(' ').collect();
-    let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    ticks * 10
+/// CPU time of this process so far: all threads.
+pub fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Lets nothing of what is on disk be in memory; whether that could be done.

@@ -157,9 +157,7 @@ fn requeue(shared: &Arc<Shared>, id: EventId, only: Option<&str>) -> Result<usiz
             return Err(KeepError::Storage);
         }
         shared.state.lock().lanes.undead(id.seq(), lane);
-        if let Err(error) = shared.dead.remove(id, &name) {
-            tracing::error!(%error, %id, destination = &*name, "a dead letter was put back but could not be removed: it shows up twice");
-        }
+        shared.dead.put_back(id, &name);
         back += 1;
     }
     Ok(back)

@@ -122,9 +122,7 @@ impl<'a> Rebuilding<'a> {
         })
         .map_err(|error| error.to_string())?;
         for (id, destination) in removed {
-            if let Err(error) = dead.remove(id, &destination) {
-                tracing::warn!(%error, %id, destination, "a dead letter that was put back is not removed: it shows up twice");
-            }
+            dead.put_back(id, &destination);
         }
         Ok(())
     }

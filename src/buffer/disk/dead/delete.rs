@@ -28,11 +28,16 @@ pub(in crate::buffer) struct Expired {
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl DeadLetters {
-    /// Forgets a letter, once its event stands in the spool again; whether there was one.
-    ///
-    /// # Errors
-    /// The file cannot be written: the letter is still there.
-    pub fn remove(&self, id: EventId, destination: &str) -> Result<bool, DeadError> {
+    /// Forgets a letter, now that its event stands in the spool again. Where that fails it shows up twice, and the next
+    /// start forgets it.
+    pub fn put_back(&self, id: EventId, destination: &str) {
+        if let Err(error) = self.remove(id, destination) {
+            tracing::error!(%error, %id, destination, "a dead letter was put back but could not be removed: it shows up twice");
+        }
+    }
+
+    /// Whether there was one.
+    pub(super) fn remove(&self, id: EventId, destination: &str) -> Result<bool, DeadError> {
         let id = id.to_string();
         self.with(|open| {
             let removed = self.delete(open, |all| {

@@ -16,7 +16,7 @@ pub fn print(file: &Path) {
     let mut throughput = Lines::new();
     let (mut latency, mut idle) = (Lines::new(), Lines::new());
     let mut order: Vec<String> = Vec::new();
-    let (mut probes, mut at_rest) = (Vec::new(), Vec::new());
+    let (mut probes, mut at_rest, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         let name = line["name"].as_str().unwrap().to_owned();
@@ -26,9 +26,10 @@ pub fn print(file: &Path) {
         }
         if let Some(p50) = line.pointer("/fdatasync_us/p50").and_then(Value::as_f64) {
             if name == "fdatasync" {
-                probes.push(p50)
+                probes.push(p50);
+                alone.extend(line.pointer("/disk_alone_us/p99").and_then(Value::as_f64));
             } else {
-                at_rest.push(p50)
+                at_rest.push(p50);
             }
             continue;
         }
@@ -47,12 +48,18 @@ pub fn print(file: &Path) {
         probes.sort_unstable_by(f64::total_cmp);
         probes.get(probes.len() / 2).copied()
     };
-    let (probe, at_rest) = (middle(probes), middle(at_rest));
+    let (probe, at_rest, alone) = (middle(probes), middle(at_rest), middle(alone));
     if let Some(probe) = probe {
         let at_rest =
             at_rest.map_or_else(String::new, |rest| format!(", {rest:.0} µs with 5 ms before each"));
         println!(
             "fdatasync of 4 KiB into blocks that were written before: {probe:.0} µs (median){at_rest}\n"
+        );
+    }
+    if let Some((probe, alone)) = probe.zip(alone) {
+        println!(
+            "whoever waits for such a sync that is under way, and for the next one, waits {alone:.0} µs at the p99: {:.1} × as long as for one\n",
+            alone / probe
         );
     }
     print_storage(&order, &throughput);

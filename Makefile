@@ -42,7 +42,7 @@ run: build ## the gateway with conf/hooklatch.toml
 
 .PHONY: test
 test: deps-test fmt-check clippy deny build ## everything that must hold: format, lints, tests, 20 kills of the release binary, doc tests
-	@$(CARGO) nextest run --locked
+	@$(CARGO) nextest run --locked --no-fail-fast
 	@HOOKLATCH_BIN=$(abspath $(BIN)) $(CARGO) nextest run --locked -E 'test(durability::kill::)'
 	@$(CARGO) test --locked --doc
 

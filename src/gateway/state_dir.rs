@@ -121,6 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn the_owner_s_number_goes_over_the_one_before_it_and_a_full_disk_only_hides_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("LOCK");
+        fs::write(&lock, "a longer number than any process has\n").unwrap();
+        drop(StateDir::open(dir.path()).unwrap());
+        assert_eq!(fs::read_to_string(&lock).unwrap(), format!("{}\n", std::process::id()));
+        fs::remove_file(&lock).unwrap();
+        // No byte can be written to it: ENOSPC.
+        std::os::unix::fs::symlink("/dev/full", &lock).unwrap();
+        StateDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
     fn the_dedupe_key_stays_the_same_over_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let key = StateDir::open(dir.path()).unwrap().dedupe_key().unwrap();

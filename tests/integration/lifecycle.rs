@@ -130,7 +130,7 @@ fn a_stop_on_disk_waits_for_the_attempts_in_flight_and_not_for_the_backlog() {
     let seen = app.seen().len();
     app.always(Reply::ok());
     gateway.start_again();
-    wait_until("all are delivered", SOON, || gateway.metric(BACKLOG) < 0.5);
+    wait_until("all are delivered", 3 * SOON, || gateway.metric(BACKLOG) < 0.5);
     assert!(seen < 1000 && app.seen().len() == EVENTS, "{seen}, then {}", app.seen().len());
 }
 

@@ -104,12 +104,10 @@ fn look_at_the_dead(shared: &Shared, announced: &mut Announced) {
                     "dead letters were removed: dead.retention is over"
                 );
             }
-            let mut state = shared.state.lock();
             for (id, destination) in &expired.gone {
                 let lane = shared.names.write().lane(destination);
-                state.lanes.undead(id.seq(), lane);
+                shared.state.lock().lanes.undead(id.seq(), lane);
             }
-            drop(state);
             announce(expired.soon, shared.dead.usage(), announced);
         }
         Err(error) => {

@@ -1,5 +1,6 @@
 //! What the operator asks of the buffer on disk: one event, a page of them, figures. Everything here may read the disk.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -306,15 +307,19 @@ impl Shared {
         if filter.route.as_deref().is_some_and(|route| route != &*source.route) {
             return false;
         }
-        let names = self.names.read();
-        let named = |lane: u32| names.lane_name(lane).is_some_and(|name| filter.wants_destination(name));
-        let mut lanes = source.lanes.iter().filter(|lane| filter.destination.is_none() || named(**lane));
+        let lanes: Cow<'_, [u32]> = if filter.destination.is_none() {
+            Cow::Borrowed(&source.lanes)
+        } else {
+            let names = self.names.read();
+            let named = |lane: u32| names.lane_name(lane).is_some_and(|name| filter.wants_destination(name));
+            source.lanes.iter().copied().filter(|lane| named(*lane)).collect()
+        };
         match filter.status {
             Some(status) => {
                 let state = self.state.lock();
-                lanes.any(|lane| state.lanes.is_pending(seq, *lane) == (status == "pending"))
+                lanes.iter().any(|lane| state.lanes.is_pending(seq, *lane) == (status == "pending"))
             }
-            None => lanes.next().is_some(),
+            None => !lanes.is_empty(),
         }
     }
 

@@ -192,6 +192,11 @@ impl Open {
         (self.batch.notes, self.batch.ids) = (notes, ids);
     }
 
+    /// No event gets a number below `seq` from now on.
+    pub fn number_from(&mut self, seq: u64) {
+        self.batch.next_seq = self.batch.next_seq.max(seq);
+    }
+
     /// The number of the next event.
     pub fn next_seq(&self) -> u64 {
         self.batch.next_seq

@@ -35,7 +35,7 @@ use crate::event::{Ack, Claim, ClaimKeeper, DedupeKey, Event, EventId, Outcome};
 use crate::observe::Metrics;
 
 /// Passed events (`ack = "delivered"`) are numbered from here on: they take no place in the spool.
-const EXPRESS_SEQS: u64 = 1 << 63;
+pub(super) const EXPRESS_SEQS: u64 = 1 << 63;
 /// Waiting retries in memory, over all lanes, of 24 bytes each; more are in a file.
 const MAX_RETRIES_IN_MEMORY: usize = 1_000_000;
 /// Opening the dead letters takes less of the disk than this.

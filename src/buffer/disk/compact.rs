@@ -212,7 +212,12 @@ impl<D: Device> Spool<D> {
         let settled = segments.iter().all(|segment| self.is_settled(segment, round.live));
         let gone =
             if settled && self.carry(segments, &|_| false, round) { self.let_go(segments, round) } else { 0 };
-        set_going(segments, false);
+        // Those that went are gone for good: who still has one in hand must not take it for one that stays.
+        let stand = self.segments.read();
+        segments
+            .iter()
+            .filter(|segment| stand.contains_key(&segment.number()))
+            .for_each(|segment| segment.set_going(false));
         gone
     }
 
@@ -264,11 +269,11 @@ impl<D: Device> Spool<D> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let count = u64::from(summary.count) + u64::from(summary.ids);
+        let count = summary.remembered();
         {
             let mut files = self.ids.lock();
             files.retain(|file| file.number != number);
-            files.push(IdsFile { number, last_kept: summary.last_kept, count });
+            files.push(IdsFile { number, last_kept: summary.last_kept, count, last_seq: summary.last_seq });
         }
         self.segments.write().remove(&number);
         // Who reads it still has it in hand; then its blocks must not become another's.
@@ -285,17 +290,18 @@ impl<D: Device> Spool<D> {
         Ok(spare)
     }
 
-    /// Forgets ids that are older, or more, than are remembered.
+    /// Forgets ids that are older, or more, than are remembered. The file of the latest event stays: it tells the next
+    /// start which numbers were given, where nothing else does.
     fn expire_ids(&self, now: Millis) {
         let mut files = self.ids.lock();
         files.sort_by_key(|file| (file.last_kept, file.number));
-        let standing = self.all().into_iter().map(|segment| segment.summary());
-        let standing: u64 = standing.map(|one| u64::from(one.count) + u64::from(one.ids)).sum();
+        let standing: u64 = self.all().into_iter().map(|segment| segment.summary().remembered()).sum();
+        let latest = files.iter().map(|file| file.last_seq).max().unwrap_or_default();
         let mut remembered = standing + files.iter().map(|file| file.count).sum::<u64>();
         files.retain(|file| {
             let surplus = remembered - file.count >= self.options.remembered_ids;
             let old = file.last_kept.plus(self.options.remembered_for) <= now;
-            if !surplus && !old && file.count > 0 {
+            if (!surplus && !old && file.count > 0) || file.last_seq == latest {
                 return true;
             }
             remembered -= file.count;

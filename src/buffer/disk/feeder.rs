@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::lanes::{Ready, Wanted, WantedRetry};
 use super::mortician::{Burial, Job};
 use super::ports::Read;
-use super::progress::{Progress, What};
-use super::shared::{DYING_AGAIN, Shared, State};
+use super::progress::{Loc, Progress, What};
+use super::shared::{DYING_AGAIN, MAX_DYING, Shared, State};
+use crate::buffer::handoff::DeadReason;
 use crate::event::Attempt;
 
 /// How much is read for one lane before the next one has its turn, in bytes.
@@ -87,7 +88,16 @@ fn feed(shared: &Arc<Shared>, lane: u32) -> bool {
         if !dying && bytes > max_retry_bytes {
             continue; // it goes back to where it was
         }
-        let attempts = shared.spool.attempts_at(at, seq, lane);
+        // More are on their way to the dead letters than are held in memory: it comes back, unread.
+        if dying && wait_for_its_turn(shared, lane, seq, at, attempt) {
+            continue;
+        }
+        let step = shared.spool.step_at(at, seq, lane);
+        let reason = step.as_ref().and_then(|step| match step.what {
+            What::Deferred { dying, .. } => dying,
+            _ => None,
+        });
+        let attempts = step.map(|step| step.attempts).unwrap_or_default();
         let (before, read) = (found.ready.len(), shared.spool.read(seq));
         if dying && matches!(read, Read::Failed) {
             // Nobody else gives back one whose next step is expected.
@@ -100,7 +110,9 @@ fn feed(shared: &Arc<Shared>, lane: u32) -> bool {
         }
         let Some(ready) = found.ready.pop() else { continue };
         if dying {
-            bury(shared, lane, ready);
+            let reason = reason.unwrap_or(DeadReason::AttemptsExhausted);
+            shared.state.lock().dying += 1;
+            shared.bury(Job::Bury(Box::new(Burial { ready, lane, reason, excerpt: bytes::Bytes::new() })));
         } else {
             bytes += u64::from(ready.weight);
             waited.push((ready, attempt));
@@ -192,18 +204,13 @@ fn lose(shared: &Shared, state: &mut State, lost: &Lost, lane: u32) {
     }
 }
 
-/// One whose attempts are used up and that found no room among the dead letters: it is taken there, not sent.
-fn bury(shared: &Shared, lane: u32, ready: Ready) {
-    let reason = shared
-        .spool
-        .history_of(ready.seq)
-        .into_iter()
-        .rev()
-        .find_map(|step| match step.what {
-            What::Deferred { dying, .. } if step.lane == lane => dying,
-            _ => None,
-        })
-        .unwrap_or(crate::buffer::handoff::DeadReason::AttemptsExhausted);
-    shared.state.lock().dying += 1;
-    shared.bury(Job::Bury(Box::new(Burial { ready, lane, reason, excerpt: bytes::Bytes::new() })));
+/// Whether too many are on their way to the dead letters for one more.
+fn wait_for_its_turn(shared: &Shared, lane: u32, seq: u64, at: Loc, attempt: u16) -> bool {
+    let mut state = shared.state.lock();
+    let waits = state.dying >= MAX_DYING;
+    if waits {
+        let due = shared.clock.now().plus(DYING_AGAIN);
+        state.lanes.wait(seq, lane, due, attempt, true, at);
+    }
+    waits
 }

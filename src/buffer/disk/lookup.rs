@@ -14,7 +14,6 @@ use super::progress::{Loc, Progress};
 use super::record::{self, Kind};
 use super::segment::{Segment, Window, find_row};
 use super::spool::Spool;
-use crate::event::Attempt;
 
 /// Records with less than this between them are read in one go.
 const GAP: u32 = 16 * 1024;
@@ -282,12 +281,11 @@ impl<D: Device> Spool<D> {
         Ok(found.map(|found| steps(segment, found.payload)))
     }
 
-    /// The attempts told by the step of `seq` at `lane` that stands in the block at `at`; none where it has gone.
-    pub fn attempts_at(&self, at: Loc, seq: u64, lane: u32) -> Vec<Attempt> {
-        let Some(segment) = self.segments.read().get(&at.segment).cloned() else { return Vec::new() };
+    /// The step of `seq` at `lane` that stands in the block at `at`; none where it has gone.
+    pub fn step_at(&self, at: Loc, seq: u64, lane: u32) -> Option<Progress> {
+        let segment = self.segments.read().get(&at.segment).cloned()?;
         let steps = self.steps_at(&segment, at.offset);
-        let step = steps.into_iter().rev().find(|step| (step.seq, step.lane) == (seq, lane));
-        step.map(|step| step.attempts).unwrap_or_default()
+        steps.into_iter().rev().find(|step| (step.seq, step.lane) == (seq, lane))
     }
 
     /// Tells every step in a segment and where its block begins; whether all could be read.

@@ -113,6 +113,7 @@ fn bury(shared: &Shared, burials: Vec<Burial>) {
             Inserted::Stands => {
                 let lanes = shared.lanes_of(ready.source);
                 state.lanes.died(ready.seq, lane, ready.weight, &lanes.lanes);
+                state.lanes.letter(ready.id.seq(), lane);
                 What::Dead(reason)
             }
             Inserted::NoRoom => {

@@ -327,11 +327,12 @@ impl<D: Device> Recovery<'_, D> {
         for number in self.folder.ids.clone() {
             let name = ids_name(number);
             let index = self.device.open(&name).map_err(IndexError::Io).and_then(Index::open);
-            match index.and_then(|index| Ok((index.ids()?, index))) {
-                Ok((ids, index)) => self.found.ids.push(IdsFile {
+            match index.and_then(|index| Ok((index.ids()?, index.last_seq()?, index))) {
+                Ok((ids, last_seq, index)) => self.found.ids.push(IdsFile {
                     number,
                     last_kept: ids.iter().fold(index.last_received(), |last, id| last.max(id.kept_at)),
-                    count: u64::from(index.count()) + ids.len() as u64,
+                    count: u64::from(index.keyed()) + ids.len() as u64,
+                    last_seq,
                 }),
                 Err(IndexError::Newer { version }) => return Err(newer(&name, version)),
                 Err(error) => {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use roaring::RoaringTreemap;
 
+use super::buffer::EXPRESS_SEQS;
 use super::dead::DeadLetters;
 use super::device::RealDevice;
 use super::index::Row;
@@ -99,28 +100,38 @@ impl<'a> Rebuilding<'a> {
     }
 
     /// The dead letters, and what a crash between them and the spool left half done: an event that stands there and
-    /// pends here either died (here it is settled) or was put back (there it is removed).
+    /// pends here either died (here it is settled) or was put back (there it is removed). A letter may be older than the
+    /// spool, or come of the store in memory: then its number means another event here, or one to come.
     pub(super) fn finish(self, spool: &Spool<RealDevice>, dead: &DeadLetters) -> Result<(), String> {
         let Self { lanes, names, requeued, aliases, .. } = self;
-        let mut removed = Vec::new();
+        let (mut removed, mut highest) = (Vec::new(), 0);
         dead.all_places(&mut |id, destination, reason| {
-            let lane = names.write().lane(destination);
+            let (seq, lane) = (id.seq(), names.write().lane(destination));
             lanes.lane(lane, &destination.into());
-            if requeued.contains(&(id.seq(), lane)) || aliases.contains(&(id, lane)) {
-                removed.push((id, destination.to_owned()));
-                return;
+            highest = highest.max(if seq < EXPRESS_SEQS { seq } else { 0 });
+            let was_put_back = requeued.contains(&(seq, lane));
+            let here = if was_put_back || lanes.is_pending(seq, lane) { spool.read(seq) } else { Read::Gone };
+            match here {
+                _ if aliases.contains(&(id, lane)) => {
+                    removed.push((id, destination.to_owned()));
+                    return;
+                }
+                Read::Event { event, .. } if event.id == id && was_put_back => {
+                    removed.push((id, destination.to_owned()));
+                    return;
+                }
+                Read::Event { event, source, weight, .. } if event.id == id => {
+                    let source = names.read().source_of(source).cloned();
+                    lanes.restored_dead(seq, lane, weight, source.as_ref().map_or(&[lane], |one| &one.lanes));
+                    let what = What::Dead(reason);
+                    spool.note(Progress { seq, lane, what, attempts: Vec::new(), since: None });
+                }
+                _ => {}
             }
-            if lanes.is_pending(id.seq(), lane)
-                && let Read::Event { source, weight, .. } = spool.read(id.seq())
-                && let Some(source) = names.read().source_of(source).cloned()
-            {
-                lanes.restored_dead(id.seq(), lane, weight, &source.lanes);
-                let what = What::Dead(reason);
-                spool.note(Progress { seq: id.seq(), lane, what, attempts: Vec::new(), since: None });
-            }
-            lanes.restored_letter(id.seq(), lane);
+            lanes.letter(seq, lane);
         })
         .map_err(|error| error.to_string())?;
+        spool.number_from(highest + 1);
         for (id, destination) in removed {
             dead.put_back(id, &destination);
         }

@@ -50,6 +50,8 @@ pub(super) struct Summary {
     pub first_seq: u64,
     pub last_seq: u64,
     pub last_received: Millis,
+    /// Events by whose keys duplicates are known.
+    pub keyed: u32,
     /// Ids without an event.
     pub ids: u32,
     /// When the latest came of all that it remembers an id of.
@@ -92,6 +94,7 @@ impl<D: Device> Segment<D> {
             first_seq: header.first_seq,
             last_seq: header.first_seq,
             last_received: header.opened,
+            keyed: 0,
             ids: 0,
             last_kept: Millis(0),
             end: record::HEADER as u32,
@@ -134,6 +137,7 @@ impl<D: Device> Segment<D> {
             first_seq: header.first_seq,
             last_seq: header.first_seq,
             last_received: header.opened,
+            keyed: 0,
             ids: 0,
             last_kept: Millis(0),
             end,
@@ -384,12 +388,19 @@ impl<D: Device> Segment<D> {
 }
 
 impl Summary {
+    /// How many ids are remembered because of it. Those of a merged one are counted where its events came from.
+    pub fn remembered(&self) -> u64 {
+        let keyed = if self.merged { 0 } else { self.keyed };
+        u64::from(keyed) + u64::from(self.ids)
+    }
+
     fn take_in(&mut self, rows: &[Row], ids: &[IdRow]) {
         for row in rows {
             if self.count == 0 {
                 (self.first_seq, self.last_received) = (row.seq, row.received);
             }
             self.count += 1;
+            self.keyed += u32::from(row.key.is_some());
             self.last_seq = self.last_seq.max(row.seq);
             self.last_received = self.last_received.max(row.received);
             self.has_alias |= row.alias.is_some();

@@ -128,7 +128,7 @@ impl Shared {
         let mut state = self.state.lock();
         for letter in letters {
             let lane = self.names.write().lane(&letter.destination);
-            state.lanes.restored_letter(letter.event.id.seq(), lane);
+            state.lanes.letter(letter.event.id.seq(), lane);
         }
         Ok(())
     }

@@ -57,7 +57,10 @@ pub(in crate::buffer) struct Spool<D: Device> {
 pub(super) struct IdsFile {
     pub number: u32,
     pub last_kept: Millis,
+    /// How many ids.
     pub count: u64,
+    /// The highest number that an event of it had.
+    pub last_seq: u64,
 }
 
 /// What went wrong so far.
@@ -176,6 +179,11 @@ impl<D: Device> Spool<D> {
     /// and that number, or, as an `alias`, the one that it has.
     pub fn append(&self, event: &Event, source: u32, key: Option<DedupeKey>, alias: bool) -> (u64, u32) {
         self.open.lock().append(event, source, key, alias)
+    }
+
+    /// No event gets a number below `seq` from now on.
+    pub fn number_from(&self, seq: u64) {
+        self.open.lock().number_from(seq);
     }
 
     /// Notes a step in the open batch.

@@ -56,8 +56,23 @@ impl<F: DeviceFile> Index<F> {
     }
 
     /// How many events it has.
+    #[cfg(test)]
     pub fn count(&self) -> u32 {
         self.header.count
+    }
+
+    /// The highest number of its events; below the first one's where it has none.
+    pub fn last_seq(&self) -> Result<u64, IndexError> {
+        let since = match self.seqs()? {
+            Some(seqs) => seqs.last().map_or(0, |last| u64::from(*last) + 1),
+            None => u64::from(self.header.count),
+        };
+        Ok((self.header.first_seq + since).saturating_sub(1))
+    }
+
+    /// How many of its events have a key.
+    pub fn keyed(&self) -> u32 {
+        self.sections.get(Kind::Keys).len / 16
     }
 
     /// When the earliest of its events came; the epoch where there is none.

@@ -115,6 +115,7 @@ impl Lanes {
         if charge == Charge::Shared {
             at.shared.insert(seq);
         }
+        at.dead.remove(seq);
         at.renewed.insert(seq, now);
         self.pend(seq, lane, weight, turn);
         true
@@ -123,7 +124,6 @@ impl Lanes {
     /// Charged already: into the backlog.
     pub(super) fn pend(&mut self, seq: u64, lane: u32, weight: u32, turn: Turn) {
         let Some(at) = self.lanes.get_mut(lane as usize) else { return };
-        at.dead.remove(seq);
         at.shelve(turn, seq);
         at.pending_bytes += u64::from(weight);
         self.events.insert(seq);

@@ -18,8 +18,8 @@ impl Lanes {
         self.pends(seq, lane)
     }
 
-    /// The pending places whose last progress is a `Deferred` in `segment`: sequence number, lane, offset. Not those
-    /// whose next step is being written.
+    /// The pending places whose last progress is a `Deferred` in `segment`: sequence number, lane, offset. Those on their
+    /// way to the dead letters are among them: until they stand there, nothing else tells what became of them.
     pub fn waiting_in(&self, segment: u32) -> Vec<(u64, u32, u32)> {
         let mut found = Vec::new();
         for (number, lane) in self.lanes.iter().enumerate() {
@@ -28,8 +28,7 @@ impl Lanes {
                 let waiting = waiting.filter(|retry| track.waiting.contains(retry.seq));
                 found.extend(waiting.map(|retry| (retry.seq, number as u32, retry.at.offset)));
             }
-            let near = lane.near.iter().filter(|(_, near)| near.stand != Stand::Ending);
-            let near = near.filter_map(|(seq, near)| Some((*seq, near.step?)));
+            let near = lane.near.iter().filter_map(|(seq, near)| Some((*seq, near.step?)));
             let near = near.filter(|(_, at)| at.segment == segment);
             found.extend(near.map(|(seq, at)| (seq, number as u32, at.offset)));
         }
@@ -44,7 +43,7 @@ impl Lanes {
             track.retries.moved(seq, at);
             return true;
         }
-        match lane.near.get_mut(&seq).filter(|near| near.stand != Stand::Ending) {
+        match lane.near.get_mut(&seq) {
             Some(Near { step: Some(step), .. }) => {
                 *step = at;
                 true

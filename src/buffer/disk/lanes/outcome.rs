@@ -129,16 +129,22 @@ impl Lanes {
         ready
     }
 
-    /// It stands in the dead letters, durably. `false` where it was not on its way there.
+    /// It stands in the dead letters, durably; which letter that is says [`Lanes::letter`]. `false` where it was not on
+    /// its way there.
     pub fn died(&mut self, seq: u64, lane: u32, weight: u32, lanes_of: &[u32]) -> bool {
         if !self.is_ending(seq, lane) {
             return false;
         }
         self.release(seq, lane, weight, lanes_of);
+        true
+    }
+
+    /// A dead letter of `lane`, by the number in its id: where it was appended anew, its event has another one here.
+    pub fn letter(&mut self, seq: u64, lane: u32) {
+        self.make(lane);
         if let Some(lane) = self.lanes.get_mut(lane as usize) {
             lane.dead.insert(seq);
         }
-        true
     }
 
     /// It left the dead letters.

@@ -57,12 +57,4 @@ impl Lanes {
     pub fn restored_dead(&mut self, seq: u64, lane: u32, weight: u32, lanes_of: &[u32]) {
         self.release(seq, lane, weight, lanes_of);
     }
-
-    /// A dead letter of `lane`.
-    pub fn restored_letter(&mut self, seq: u64, lane: u32) {
-        self.make(lane);
-        if let Some(lane) = self.lanes.get_mut(lane as usize) {
-            lane.dead.insert(seq);
-        }
-    }
 }

@@ -20,6 +20,16 @@ struct Telling {
     numbers: Arc<Numbers>,
 }
 
+/// Where ids stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum From {
+    Segment,
+    /// Counted where its events came from, too, as long as that stands.
+    Merged,
+    /// What is left of a segment.
+    Ids,
+}
+
 /// Events whose segment somebody removed, and the destinations where no progress settles them.
 type Missing = HashMap<u64, Vec<u32>>;
 
@@ -153,24 +163,25 @@ impl<D: Device> Recovery<'_, D> {
     /// The ids that are remembered, oldest first: at most so many as asked for, the newest.
     fn tell_ids(&mut self, rebuild: &mut dyn Rebuild) {
         let oldest = self.found.now.minus(self.options.remembered_for);
-        let mut files: Vec<(Millis, u64, u32, bool)> = Vec::new();
+        let mut files: Vec<(Millis, u64, u32, From)> = Vec::new();
         for (number, segment) in &self.found.segments {
             let summary = segment.summary();
-            let count = u64::from(summary.count) + u64::from(summary.ids);
-            files.push((summary.last_kept, count, *number, true));
+            let from = if summary.merged { From::Merged } else { From::Segment };
+            files.push((summary.last_kept, summary.remembered(), *number, from));
         }
-        files.extend(self.found.ids.iter().map(|file| (file.last_kept, file.count, file.number, false)));
+        files.extend(self.found.ids.iter().map(|file| (file.last_kept, file.count, file.number, From::Ids)));
         files.sort_unstable();
         let mut surplus =
             files.iter().map(|(_, count, ..)| count).sum::<u64>().saturating_sub(self.options.remembered_ids);
         let mut highest = 0;
-        for (_, count, number, stands) in files {
+        for (_, count, number, from) in files {
             let skipped = surplus.min(count);
             surplus -= skipped;
-            if stands && skipped == count {
+            if from == From::Segment && skipped == count {
                 continue; // none of its ids is told, and its numbers were
             }
-            let (rows, ids) = if stands { self.ids_of(number) } else { self.ids_in(&ids_name(number)) };
+            let (rows, ids) =
+                if from == From::Ids { self.ids_in(&ids_name(number)) } else { self.ids_of(number) };
             highest = rows.last().map_or(highest, |row| highest.max(row.seq));
             let mut all: Vec<(DedupeKey, EventId, Millis)> =
                 rows.iter().filter_map(|row| Some((row.key?, id_of(row), row.received))).collect();
@@ -182,6 +193,7 @@ impl<D: Device> Recovery<'_, D> {
             }
         }
         // No number is given twice, even where nothing but an id is left of it.
+        highest = self.found.ids.iter().fold(highest, |highest, file| highest.max(file.last_seq));
         self.found.next_seq = self.found.next_seq.max(highest.saturating_add(1));
     }
 

@@ -359,7 +359,8 @@ impl Rig {
             }
         }
         for (seq, lane, at, attempts) in oracle.retries() {
-            let found = spool.attempts_at(at, seq, self.lanes[lane]);
+            let found =
+                spool.step_at(at, seq, self.lanes[lane]).map(|step| step.attempts).unwrap_or_default();
             if found != attempts {
                 return Err(format!("{seq} at {lane}: {at:?} tells {found:?}, not {attempts:?}"));
             }

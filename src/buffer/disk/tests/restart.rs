@@ -48,6 +48,67 @@ async fn a_letter_that_a_crash_parted_from_the_spool_keeps_its_reason() {
     }
 }
 
+/// A dead letter, as another run of the process left it.
+fn foreign(seq: u64) -> DeadLetter {
+    let id = EventId::new(Millis(NOW.0 - 1000), seq);
+    DeadLetter {
+        event: Arc::new(Event { id, ..event() }),
+        destination: "app".into(),
+        reason: DeadReason::Gone,
+        attempts: Vec::new(),
+        excerpt: Bytes::new(),
+        died_at: NOW,
+    }
+}
+
+#[tokio::test]
+async fn a_letter_of_another_spool_means_no_event_of_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let lane = buffer.lane("app");
+    let kept = [keep(&buffer, &lane).await, keep(&buffer, &lane).await];
+    // One with the number of an event that pends, and one with that of an event that was put on its way again.
+    let again = die(&buffer, &lane).await;
+    assert_eq!(buffer.replay(again, None), Ok(Some(1)));
+    let letters = [foreign(kept[0].seq()), foreign(kept[1].seq()), foreign(40)];
+    assert_eq!(buffer.shared.dead.insert(&letters).unwrap().len(), 3);
+    buffer.finish();
+    drop((lane, buffer));
+
+    let buffer = open(folder.path());
+    let lane = buffer.lane("app");
+    assert_eq!((buffer.stats().events, buffer.stats().dead_events), (2, 3));
+    let mut out = Vec::new();
+    until("both go out", || {
+        out.extend(lane.take(9).into_iter().map(|one| one.event.id));
+        (out.len() == 2).then_some(())
+    })
+    .await;
+    out.sort_unstable();
+    assert_eq!(out, kept);
+    assert!(keep(&buffer, &lane).await.seq() > 40, "no number of a letter is given again");
+    buffer.finish();
+}
+
+#[tokio::test]
+async fn a_letter_that_was_appended_anew_and_died_again_is_one_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let lane = buffer.lane("app");
+    let letter = foreign(1 << 40);
+    let id = letter.event.id;
+    buffer.shared.dead.insert(&[letter]).unwrap();
+    assert_eq!(buffer.replay(id, None), Ok(Some(1)));
+    let taken = until("it goes out", || lane.take(1).pop()).await;
+    assert_eq!(taken.event.id, id);
+    lane.bury(id, DeadReason::TooOld);
+    until("it is dead", || (buffer.stats().dead_events == 1).then_some(())).await;
+    assert!(buffer.requeue_dead(id, None), "a provider's resend finds it");
+    let taken = until("it goes out again", || lane.take(1).pop()).await;
+    assert_eq!((taken.event.id, lane.dead()), (id, 0));
+    buffer.finish();
+}
+
 /// Buries the next event; its id, when it is a dead letter.
 async fn die(buffer: &DiskBuffer, lane: &DiskLane) -> EventId {
     let id = lane.take(1).pop().unwrap().event.id;

@@ -412,6 +412,7 @@ impl Rig {
         let Some(due) = due else {
             let (weight, lanes_of) = (self.events[&seq].weight, self.events[&seq].lanes.clone());
             prop_assert!(self.lanes.died(seq, lane, weight, &lanes_of));
+            self.lanes.letter(seq, lane);
             self.release(seq, lane, St::Dead);
             self.note(seq, lane, What::Dead(DeadReason::Gone), made);
             return Ok(());
@@ -488,7 +489,7 @@ impl Rig {
                 let here = |(_, step): &&(Loc, Progress)| step.seq == *seq && step.lane == *lane;
                 let last = self.log.iter().rev().find(here);
                 match last {
-                    _ if place.st == St::Dead => self.lanes.restored_letter(*seq, *lane),
+                    _ if place.st == St::Dead => self.lanes.letter(*seq, *lane),
                     Some((at, step)) if pends(&lane) => {
                         step.since.into_iter().for_each(|since| self.lanes.renew(*seq, *lane, since));
                         if let Some(retry) = self.lanes.retry(*at, step) {
@@ -560,7 +561,6 @@ impl Rig {
             .events
             .iter()
             .flat_map(|(seq, known)| known.places.iter().map(move |(lane, place)| (*seq, *lane, place)))
-            .filter(|(_, _, place)| !matches!(place.st, St::Ending { .. }))
             .filter_map(|(seq, lane, place)| Some((seq, lane, place.step?)))
             .filter(|(_, _, at)| at.segment == 1)
             .map(|(seq, lane, at)| (seq, lane, at.offset))

@@ -82,8 +82,11 @@ fn progress_is_told_in_order_with_the_numbers_of_today() {
     let done = rig.commit();
     let (_, _, at) = done.deferred[0];
     assert_eq!(done.deferred, [(seq, a, at)]);
-    assert_eq!(rig.spool.attempts_at(at, seq, a), [attempt(1), attempt(2)]);
-    assert_eq!(rig.spool.attempts_at(at, seq, 99), []);
+    assert_eq!(
+        rig.spool.step_at(at, seq, a).map(|step| step.attempts).unwrap_or_default(),
+        [attempt(1), attempt(2)]
+    );
+    assert_eq!(rig.spool.step_at(at, seq, 99).map(|step| step.attempts).unwrap_or_default(), []);
     assert_eq!(rig.spool.history_of(seq).len(), 2);
     let rig = rig.killed();
     let told: Vec<(Loc, u64, u32)> =

@@ -20,6 +20,28 @@ fn no_number_is_given_again_where_no_id_is_remembered() {
 }
 
 #[test]
+fn events_without_an_id_take_no_id_s_place() {
+    let options = SpoolOptions { remembered_ids: 5, ..options() };
+    let mut rig = Rig::on(FakeDevice::default(), options.clone());
+    for n in 0..5 {
+        rig.keep(n, 100);
+    }
+    for n in 5..30 {
+        rig.spool.append(&event(n, 100), rig.source, None, false);
+        rig.commit();
+    }
+    for sealed in [false, true] {
+        if sealed {
+            rig.spool.finish();
+        }
+        drop(rig.spool);
+        rig.disk.kill();
+        rig = Rig::on(rig.disk, options.clone());
+        assert_eq!(rig.told.ids.len(), 5, "sealed: {sealed}");
+    }
+}
+
+#[test]
 fn ids_are_told_with_their_age_and_not_when_that_is_over() {
     let rig = Rig::new();
     let (young, old) = (Millis(NOW.0 - 3_600_000), Millis(NOW.0 - 2 * 86_400_000));

@@ -136,13 +136,15 @@ async fn drained(api: &Api, name: &str, asked: &Value, timeout: Option<Duration>
     loop {
         let all = status::list_of(&api.get("destinations").await?);
         let destination = all.iter().find(|shown| shown.get("name").and_then(Value::as_str) == Some(name));
-        let Some(shown) = destination else {
-            return Err(Failure::failed(format!("{name} is no longer configured: what is pending waits")));
-        };
+        let gone = || Failure::failed(format!("{name} is no longer configured: what is pending waits"));
+        let Some(shown) = destination else { return Err(gone()) };
         // Both are RFC 3339 in UTC with as many digits: as texts they sort as the moments do.
         let oldest = shown.get("oldest_pending").and_then(Value::as_str);
         if oldest.is_none_or(|oldest| oldest > asked_at) {
             return Ok(());
+        }
+        if shown.get("configured") == Some(&Value::Bool(false)) {
+            return Err(gone());
         }
         if shown.get("state").and_then(Value::as_str) == Some("paused") {
             return Err(Failure::failed(format!("{name} was paused: what is pending waits")));

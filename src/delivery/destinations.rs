@@ -171,6 +171,10 @@ impl Destinations {
         self.keep_record();
         let is_new = |settings: &&DestinationSettings| !self.record.knows(&settings.name);
         let new: Vec<_> = destinations.iter().filter(is_new).map(|settings| settings.name.clone()).collect();
+        // A name that returns is new; the task that it had goes on, with what is remembered of it from now on.
+        for (name, lane) in self.running.lock().iter().filter(|(name, _)| !self.record.knows(name)) {
+            self.record.begin_anew(name, &lane.standing);
+        }
         let held = self.held();
         let former: Vec<(Arc<str>, MaxPending)> = destinations
             .iter()

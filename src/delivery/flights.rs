@@ -121,12 +121,14 @@ pub(super) struct Seat {
     pub(super) attempt: u16,
     /// When its budget of attempts began.
     pub(super) since: Millis,
+    /// Bytes of its body.
+    pub(super) body: usize,
 }
 
 impl Seat {
     pub(super) fn of(lane: usize, delivery: &Delivery) -> Self {
         let Delivery { event, attempt, since, .. } = delivery;
-        Self { lane, event: event.id, attempt: *attempt, since: *since }
+        Self { lane, event: event.id, attempt: *attempt, since: *since, body: event.body.len() }
     }
 }
 
@@ -180,6 +182,11 @@ impl Flights {
         Some(aboard)
     }
 
+    /// The destination works: whatever was to find that out is an attempt like any other.
+    pub(super) fn forget_probes(&mut self) {
+        self.places.iter_mut().flatten().for_each(|aboard| aboard.probe = false);
+    }
+
     /// All of them have ended.
     pub(super) fn end_all(&mut self) -> impl Iterator<Item = Aboard> + use<> {
         self.free.clear();
@@ -192,8 +199,13 @@ mod tests {
     use super::*;
 
     fn aboard(events: &[u64]) -> Aboard {
-        let seat =
-            |seq: &u64| Seat { lane: 0, event: EventId::new(Millis(1), *seq), attempt: 1, since: Millis(1) };
+        let seat = |seq: &u64| Seat {
+            lane: 0,
+            event: EventId::new(Millis(1), *seq),
+            attempt: 1,
+            since: Millis(1),
+            body: 0,
+        };
         Aboard { seats: events.iter().map(seat).collect(), express: false, probe: false }
     }
 

@@ -29,9 +29,10 @@ use crate::event::{Answer, Attempt, EventId};
 use crate::limit::Pace;
 use batches::{board, may_gather};
 
-/// Events that may be held because a probe with them failed. Were there only one, an event that breaks its destination
-/// would be every probe.
-const MAX_HELD: usize = 16;
+/// Events that may be held because a probe with them failed, and the bytes of their bodies. Were there only one, an event
+/// that breaks its destination would be every probe; and as many as break it would be, were there room for fewer.
+const MAX_HELD: usize = 1024;
+const MAX_HELD_BYTES: usize = 4 << 20;
 /// How long a dead letter may be on its way to the others.
 const SAME_TROUBLE: Duration = Duration::from_secs(60);
 /// Events that are found too old in one go, before others have their turn.
@@ -79,7 +80,9 @@ pub(super) struct Scheduler {
     dice: Dice,
     flights: Flights,
     /// Taken, and in hand: those with which a probe failed, the last one at the end.
-    held: VecDeque<(usize, EventId)>,
+    held: VecDeque<Seat>,
+    /// The bytes of their bodies.
+    held_bytes: usize,
     /// Taken, and in hand: what gathers for a batch …
     gathering: Option<Gathering>,
     /// … and what was found on the way and goes by itself.
@@ -105,6 +108,7 @@ impl Scheduler {
             dice,
             flights: Flights::default(),
             held: VecDeque::new(),
+            held_bytes: 0,
             gathering: None,
             alone: VecDeque::new(),
             closing: false,
@@ -263,8 +267,9 @@ impl Scheduler {
         let ((answer, slow), limits) = (done.of_destination(), limits(options));
         if probe && Sign::of(answer) != Sign::Life {
             self.gate.probe_failed(&limits, answer, done.ended.retry_after, now.at);
-            if !done.ended.hopeless && !express {
-                seats.iter().for_each(|seat| self.hold(seat));
+            // One that never left hooklatch would be the next probe again, at once: it waits as its schedule says.
+            if Sign::of(answer) == Sign::Trouble && !done.ended.hopeless && !express {
+                seats.into_iter().for_each(|seat| self.hold(seat));
                 return Judged::nothing();
             }
         }
@@ -274,7 +279,10 @@ impl Scheduler {
         }
         match change {
             Change::Tripped => self.disband(),
-            Change::Recovered => self.put_back_held(),
+            Change::Recovered => {
+                self.flights.forget_probes();
+                self.put_back_held();
+            }
             Change::Nothing => {}
         }
         let mut judged = Judged { change, ..Judged::nothing() };
@@ -365,18 +373,22 @@ impl Scheduler {
     }
 
     /// The event of a probe that failed stays in our hands, so that the next probe is another one.
-    fn hold(&mut self, seat: &Seat) {
-        self.held.push_back((seat.lane, seat.event));
-        if self.held.len() > MAX_HELD
-            && let Some((lane, oldest)) = self.held.pop_front()
+    fn hold(&mut self, seat: Seat) {
+        self.held_bytes += seat.body;
+        self.held.push_back(seat);
+        while (self.held.len() > MAX_HELD || self.held_bytes > MAX_HELD_BYTES)
+            && self.held.len() > 1
+            && let Some(oldest) = self.held.pop_front()
         {
-            self.put_back(lane, oldest);
+            self.held_bytes -= oldest.body;
+            self.put_back(oldest.lane, oldest.event);
         }
     }
 
     fn put_back_held(&mut self) {
-        for (lane, id) in std::mem::take(&mut self.held) {
-            self.put_back(lane, id);
+        self.held_bytes = 0;
+        for seat in std::mem::take(&mut self.held) {
+            self.put_back(seat.lane, seat.event);
         }
     }
 

@@ -220,6 +220,12 @@ impl Record {
         Arc::clone(lanes.entry(Arc::clone(name)).or_insert_with(new))
     }
 
+    /// Remembers of the lane `name` from now on what `standing` says, which begins anew.
+    pub(super) fn begin_anew(&self, name: &Arc<str>, standing: &Arc<Standing>) {
+        *standing.facts.lock() = Facts::default();
+        self.lanes.lock().insert(Arc::clone(name), Arc::clone(standing));
+    }
+
     /// Forgets the lanes that `keep` does not want: nothing waits in them, and no configuration names them.
     pub(super) fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.lanes.lock().retain(|name, _| keep(name));

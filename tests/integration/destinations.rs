@@ -216,6 +216,46 @@ fn what_waits_for_a_destination_that_is_gone_is_kept_shown_and_goes_on() {
 }
 
 #[test]
+fn a_destination_that_returns_remembers_its_pause_over_a_restart() {
+    let app = App::start();
+    let mut gateway = Setup::new(CONFIG).set("APP", app.url()).store("disk").start();
+    let config = CONFIG.replace("$APP", &app.url());
+    let other = config.replace("[\"app\"]", "[\"other\"]").replace("destinations.app", "destinations.other");
+    for config in [&other, &config] {
+        gateway.rewrite(config);
+        gateway.cli(&["reload"]).ok();
+    }
+    gateway.cli(&["destinations", "pause", "app"]).ok();
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait_for_exit(SOON).success());
+    gateway.start_again();
+    wait_for_state(&gateway, "paused");
+}
+
+#[test]
+fn a_drain_that_is_waited_for_ends_when_the_destination_is_removed() {
+    let app = App::start();
+    app.always(Reply::Hang);
+    let mut gateway = Setup::new(CONFIG).set("APP", app.url()).start();
+    event("stays").send(&gateway).assert_accepted();
+    app.wait_for(1);
+    let config = CONFIG.replace("$APP", &app.url());
+    gateway.rewrite(
+        &config.replace("[\"app\"]", "[\"other\"]").replace("destinations.app", "destinations.other"),
+    );
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_until("a drain was asked for", SOON, || {
+                gateway.log_lines().iter().any(|line| line.contains("drain"))
+            });
+            gateway.cli(&["reload"]).ok();
+        });
+        let said = gateway.cli(&["destinations", "drain", "app", "--wait", "--timeout", "20s"]).failed(1);
+        assert!(said.contains("no longer configured"), "{said}");
+    });
+}
+
+#[test]
 fn dead_letters_go_out_again_at_a_rate() {
     let app = App::start();
     app.always(Reply::status(410));

@@ -10,7 +10,7 @@ use super::request::event;
 use super::rig::{NOW, buffer};
 use crate::buffer::{Buffer, Lane};
 use crate::clock::Clock;
-use crate::delivery::flights::{Done, Ended, Flight};
+use crate::delivery::flights::{Done, Ended, Flight, Judged};
 use crate::delivery::retry::Dice;
 use crate::delivery::scheduler::{Next, Now, Scheduler, Start};
 use crate::delivery::settings::{DestinationOptions, Endpoint};
@@ -73,9 +73,24 @@ impl Herd {
 
     fn end(&mut self, flying: &mut Vec<Flight>, status: u16) {
         for flight in flying.drain(..) {
-            let (took, ended) = (Duration::from_millis(1), Ended::with(Answer::Status(status)));
-            let done = Done { at: self.clock.now(), took, ended };
-            self.scheduler.ended(&self.options, flight, &done, self.now());
+            self.end_one(flight, Answer::Status(status));
+        }
+    }
+
+    fn end_one(&mut self, flight: Flight, answer: Answer) -> Judged {
+        let (took, ended) = (Duration::from_millis(1), Ended::with(answer));
+        let done = Done { at: self.clock.now(), took, ended };
+        self.scheduler.ended(&self.options, flight, &done, self.now())
+    }
+
+    /// The destination answers nothing but 503 until its breaker trips.
+    async fn trip(&mut self) {
+        let mut flying = Vec::new();
+        while !self.scheduler.gate().is_tripped() {
+            self.start(&mut flying);
+            assert!(flying.len() <= 100, "{}", flying.len());
+            self.pass(Duration::from_millis(1001)).await;
+            self.end(&mut flying, 503);
         }
     }
 }
@@ -124,14 +139,8 @@ async fn fifty_thousand_retries_that_are_due_at_once_leave_at_the_lane_s_rate() 
 async fn fifty_thousand_that_waited_for_an_app_that_was_down_leave_a_few_at_a_time() {
     let mut herd = Herd::new(|options| options.concurrency = 100).await;
     herd.pass(HOUR).await;
-    // It answers none of them, until its breaker trips.
+    herd.trip().await;
     let mut flying = Vec::new();
-    while !herd.scheduler.gate().is_tripped() {
-        herd.start(&mut flying);
-        assert!(flying.len() <= 100, "{}", flying.len());
-        herd.pass(Duration::from_millis(1001)).await;
-        herd.end(&mut flying, 503);
-    }
     herd.pass(herd.options.probe_after).await;
     herd.start(&mut flying);
     assert_eq!(flying.len(), 1, "a probe");
@@ -145,4 +154,41 @@ async fn fifty_thousand_that_waited_for_an_app_that_was_down_leave_a_few_at_a_ti
         herd.end(&mut flying, 200);
     }
     assert!(herd.lane.depth().0 > 40_000, "the herd is still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_never_left_hooklatch_waits_as_its_schedule_says() {
+    let mut herd = Herd::new(|_| {}).await;
+    herd.pass(HOUR).await;
+    herd.trip().await;
+    herd.pass(herd.options.probe_after).await;
+    let mut flying = Vec::new();
+    herd.start(&mut flying);
+    let judged = herd.end_one(flying.pop().unwrap(), Answer::Internal);
+    assert_eq!(judged.verdicts.len(), 1, "it was an attempt, and is not the next probe again");
+    herd.start(&mut flying);
+    assert_eq!(flying.len(), 1, "another one is, at once");
+    let judged = herd.end_one(flying.pop().unwrap(), Answer::Status(503));
+    assert_eq!(judged.verdicts.len(), 0, "a probe that failed is no attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_ends_when_the_destination_works_again_is_an_attempt_like_any_other() {
+    let mut herd = Herd::new(|options| options.concurrency = 20).await;
+    herd.pass(HOUR).await;
+    let mut flying = Vec::new();
+    herd.start(&mut flying);
+    let late = flying.pop().unwrap();
+    herd.pass(Duration::from_millis(1001)).await;
+    herd.end(&mut flying, 503);
+    herd.trip().await;
+    herd.pass(herd.options.probe_after).await;
+    herd.start(&mut flying);
+    let probe = flying.pop().unwrap();
+    assert!(flying.is_empty());
+    herd.end_one(late, Answer::Status(200));
+    assert!(!herd.scheduler.gate().is_tripped());
+    let judged = herd.end_one(probe, Answer::Timeout);
+    assert_eq!(judged.verdicts.len(), 1);
+    assert!(!herd.scheduler.gate().is_tripped(), "one failure is no row of them");
 }

@@ -99,6 +99,25 @@ async fn an_event_that_breaks_the_app_does_not_keep_it_from_being_found_well() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nor_do_many_of_them() {
+    let app = Double::new(
+        move |_, seen| {
+            if seen.body.starts_with(b"e") { Act::Answer(answer(500, "", "")) } else { ok() }
+        },
+    );
+    let (rig, _) = tripped(app, |_| {}).await;
+    let mut others = Vec::new();
+    for n in 0..3 {
+        rig.keep(&format!("e and another {n}")).await;
+        others.push(rig.keep(&format!("well {n}")).await);
+    }
+    sleep(SECONDS(30 * 30)).await;
+    for id in others {
+        assert_eq!(rig.view(id).status, Status::Delivered);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_single_event_that_is_down_waits_for_its_probes_too() {
     let (app, up) = down();
     let rig = Rig::new(app, |options| options.breaker_failures = 1).ticking(MS(50));

@@ -56,6 +56,7 @@ impl Story {
 
 /// A request on its way.
 struct OnItsWay {
+    start: usize,
     ends: Instant,
     flight: Flight,
     /// Each event with the number of its attempt.
@@ -85,7 +86,8 @@ struct World {
     stories: HashMap<EventId, Story>,
     in_flight: Vec<OnItsWay>,
     left: Vec<Instant>,
-    began_while_tripped: usize,
+    /// The start that is the probe on its way.
+    probe: Option<usize>,
     /// Starts of a lower class though a higher one was ready; and all starts.
     passed_over: usize,
     starts: usize,
@@ -134,7 +136,7 @@ impl World {
             stories: HashMap::new(),
             in_flight: Vec::new(),
             left: Vec::new(),
-            began_while_tripped: 0,
+            probe: None,
             passed_over: 0,
             starts: 0,
             batched,
@@ -163,7 +165,7 @@ impl World {
             Shock::Panic => {
                 self.scheduler.give_back(now.at);
                 self.in_flight.clear();
-                self.began_while_tripped = 0;
+                self.probe = None;
                 for story in self.stories.values_mut() {
                     (story.in_flight, story.held) = (false, false);
                 }
@@ -204,9 +206,9 @@ impl World {
         for delivery in cargo.deliveries() {
             self.board(delivery)?;
         }
+        let start = self.left.len();
         if tripped {
-            self.began_while_tripped += 1;
-            prop_assert!(self.began_while_tripped <= 1, "two probes at once");
+            prop_assert!(self.probe.replace(start).is_none(), "two probes at once");
         }
         prop_assert!(departure.leave().now_or_never().is_some(), "an attempt that began may leave");
         self.left.push(now.at);
@@ -215,7 +217,7 @@ impl World {
         let reply = if replies.is_empty() { Reply::WELL } else { replies.remove(0) };
         let ends = now.at + STEP * u32::try_from(reply.takes).unwrap();
         let is_batch = matches!(cargo, Cargo::Batch(_));
-        self.in_flight.push(OnItsWay { ends, flight, aboard, is_batch, reply });
+        self.in_flight.push(OnItsWay { start, ends, flight, aboard, is_batch, reply });
         Ok(())
     }
 
@@ -289,7 +291,7 @@ impl World {
         let now = self.now();
         let (over, on): (Vec<_>, _) = self.in_flight.drain(..).partition(|request| request.ends <= now.at);
         self.in_flight = on;
-        for OnItsWay { flight, aboard, is_batch, reply, .. } in over {
+        for OnItsWay { flight, start, aboard, is_batch, reply, .. } in over {
             let was_tripped = self.scheduler.gate().is_tripped();
             let in_parts = is_batch && reply.parts.is_some();
             let part = |nth| if in_parts { reply.part(nth) } else { reply.answer };
@@ -302,9 +304,9 @@ impl World {
             };
             let done = Done { at: now.wall, took: STEP * reply.takes as u32, ended };
             let judged = self.scheduler.ended(&self.options, flight, &done, now);
+            self.probe = self.probe.filter(|probe| *probe != start);
             if judged.verdicts.is_empty() {
                 prop_assert!(was_tripped && Sign::of(part(0)) != Sign::Life && aboard.len() == 1);
-                self.began_while_tripped = 0;
                 let story = self.stories.get_mut(&aboard[0].0).unwrap();
                 (story.in_flight, story.held) = (false, true);
                 continue;
@@ -320,7 +322,7 @@ impl World {
                 }
             }
             if !self.scheduler.gate().is_tripped() {
-                self.began_while_tripped = 0;
+                self.probe = None;
                 // What was held is given back when the destination works again.
                 self.stories.values_mut().for_each(|story| story.held = false);
             }

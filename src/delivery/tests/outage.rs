@@ -107,11 +107,13 @@ async fn nor_do_many_of_them() {
     );
     let (rig, _) = tripped(app, |_| {}).await;
     let mut others = Vec::new();
-    for n in 0..3 {
+    for n in 0..40 {
         rig.keep(&format!("e and another {n}")).await;
+    }
+    for n in 0..3 {
         others.push(rig.keep(&format!("well {n}")).await);
     }
-    sleep(SECONDS(30 * 30)).await;
+    sleep(SECONDS(30 * 90)).await;
     for id in others {
         assert_eq!(rig.view(id).status, Status::Delivered);
     }

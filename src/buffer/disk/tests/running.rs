@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::super::ports::Room;
+use super::super::shared::MAX_DYING;
 use super::rig::{NOW, attempt, keep, open, open_at, try_keep, until};
 use crate::buffer::{DeadReason, EventFilter, KeepError, MaxPending, Settled, Status};
 use crate::clock::Clock;
@@ -138,4 +139,30 @@ async fn what_stands_under_a_former_name_is_listed_under_the_new_one() {
         assert_eq!(listed("shop", &["store"], status), [], "{status:?}");
     }
     assert_eq!(listed("shop", &["app"], Some("delivered")), []);
+}
+
+#[tokio::test]
+async fn what_dies_while_too_many_do_waits_on_the_disk_and_keeps_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW);
+    let buffer = open_at(folder.path(), clock.clone());
+    let lane = buffer.lane("app");
+    let id = keep(&buffer, &lane).await;
+    assert_eq!(lane.take(1).len(), 1);
+    buffer.shared.state.lock().dying = MAX_DYING;
+    lane.bury(id, DeadReason::TooOld);
+    assert!(buffer.shared.flush());
+    let looked_at = || async {
+        clock.advance(HOUR);
+        buffer.shared.look(lane.number());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    for _ in 0..3 {
+        looked_at().await;
+        assert_eq!((lane.dead(), lane.depth().0), (0, 1));
+    }
+    buffer.shared.state.lock().dying = 0;
+    looked_at().await;
+    until("it is dead", || (lane.dead() == 1).then_some(())).await;
+    assert_eq!(buffer.find(id).unwrap().destinations[0].status, Status::Dead(DeadReason::TooOld));
 }

@@ -25,15 +25,7 @@ async fn a_letter_that_a_crash_parted_from_the_spool_keeps_its_reason() {
         // The process ended when the letter stood, and before the spool was told.
         let options = DeadOptions { max_bytes: 1 << 20, retention: Duration::from_secs(3600) };
         let dead = DeadLetters::open(&dead_file(folder.path()), options).unwrap();
-        let letter = DeadLetter {
-            event: Arc::new(Event { id, ..event() }),
-            destination: "app".into(),
-            reason,
-            attempts: Vec::new(),
-            excerpt: Bytes::new(),
-            died_at: NOW,
-        };
-        assert_eq!(dead.insert(&[letter]).unwrap(), [Inserted::Stands]);
+        assert_eq!(dead.insert(&[letter(id, reason)]).unwrap(), [Inserted::Stands]);
         drop(dead);
 
         let buffer = open(folder.path());
@@ -48,13 +40,16 @@ async fn a_letter_that_a_crash_parted_from_the_spool_keeps_its_reason() {
     }
 }
 
-/// A dead letter, as another run of the process left it.
+/// A dead letter of another run of the process.
 fn foreign(seq: u64) -> DeadLetter {
-    let id = EventId::new(Millis(NOW.0 - 1000), seq);
+    letter(EventId::new(Millis(NOW.0 - 1000), seq), DeadReason::Gone)
+}
+
+fn letter(id: EventId, reason: DeadReason) -> DeadLetter {
     DeadLetter {
         event: Arc::new(Event { id, ..event() }),
         destination: "app".into(),
-        reason: DeadReason::Gone,
+        reason,
         attempts: Vec::new(),
         excerpt: Bytes::new(),
         died_at: NOW,

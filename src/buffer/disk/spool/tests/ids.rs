@@ -2,27 +2,34 @@ use std::collections::HashMap;
 
 use super::*;
 
-#[test]
-fn no_number_is_given_again_where_no_id_is_remembered() {
-    let options = SpoolOptions { remembered_ids: 0, ..options() };
-    let mut rig = Rig::on(FakeDevice::default(), options.clone());
-    let last = (0..9).map(|n| rig.keep(n, 100)).last().unwrap();
-    for sealed in [false, true] {
-        if sealed {
+/// After a kill, and after another one of a process that sealed what it found.
+fn restarted(mut rig: Rig, options: &SpoolOptions, check: impl Fn(&Rig, &str)) {
+    for how in ["not sealed", "sealed"] {
+        if how == "sealed" {
             rig.spool.finish();
         }
         drop(rig.spool);
         rig.disk.kill();
         rig = Rig::on(rig.disk, options.clone());
-        assert_eq!(rig.told.ids.len(), 0);
-        assert_eq!(rig.append(99, 100), last + 1, "sealed: {sealed}");
+        check(&rig, how);
     }
+}
+
+#[test]
+fn no_number_is_given_again_where_no_id_is_remembered() {
+    let options = SpoolOptions { remembered_ids: 0, ..options() };
+    let rig = Rig::on(FakeDevice::default(), options.clone());
+    let last = (0..9).map(|n| rig.keep(n, 100)).last().unwrap();
+    restarted(rig, &options, |rig, how| {
+        assert_eq!(rig.told.ids.len(), 0);
+        assert_eq!(rig.append(99, 100), last + 1, "{how}");
+    });
 }
 
 #[test]
 fn events_without_an_id_take_no_id_s_place() {
     let options = SpoolOptions { remembered_ids: 5, ..options() };
-    let mut rig = Rig::on(FakeDevice::default(), options.clone());
+    let rig = Rig::on(FakeDevice::default(), options.clone());
     for n in 0..5 {
         rig.keep(n, 100);
     }
@@ -30,15 +37,7 @@ fn events_without_an_id_take_no_id_s_place() {
         rig.spool.append(&event(n, 100), rig.source, None, false);
         rig.commit();
     }
-    for sealed in [false, true] {
-        if sealed {
-            rig.spool.finish();
-        }
-        drop(rig.spool);
-        rig.disk.kill();
-        rig = Rig::on(rig.disk, options.clone());
-        assert_eq!(rig.told.ids.len(), 5, "sealed: {sealed}");
-    }
+    restarted(rig, &options, |rig, how| assert_eq!(rig.told.ids.len(), 5, "{how}"));
 }
 
 #[test]

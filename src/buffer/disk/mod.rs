@@ -24,7 +24,8 @@
 //!   LOCK                     one process at a time
 //!   spool/0000000123.log     a segment: header, records; a fixed size, recycled
 //!   spool/0000000123.idx     the index of a sealed segment; its events and its progress without the bodies
-//!   spool/0000000123.ids     an index whose segment has gone, kept for its event ids until `dedupe.ttl`
+//!   spool/0000000123.ids     an index whose segment has gone, kept for its event ids until `dedupe.ttl`;
+//!                            the latest one stays: it tells which numbers were given
 //!   spool/spare-7.log        a segment to be: as large as all others, its blocks written once
 //!   spool/quarantine/        what was damaged, byte for byte, for a human
 //!   dead.sqlite              the dead letters, and when an operator last made due what waited

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread::JoinHandle;
 
@@ -22,7 +23,7 @@ use super::lanes::Lanes;
 use super::mortician::Job;
 use super::ports::{SharedNames, SpoolOptions};
 use super::retries::RetryRoom;
-use super::shared::{Shared, State};
+use super::shared::{EXPRESS_SEQS, Shared, State};
 use super::spool::Spool;
 use super::thread::start;
 use super::writer::Desk;
@@ -34,8 +35,6 @@ use crate::clock::{Clock, Millis};
 use crate::event::{Ack, Claim, ClaimKeeper, DedupeKey, Event, EventId, Outcome};
 use crate::observe::Metrics;
 
-/// Passed events (`ack = "delivered"`) are numbered from here on: they take no place in the spool.
-pub(super) const EXPRESS_SEQS: u64 = 1 << 63;
 /// Waiting retries in memory, over all lanes, of 24 bytes each; more are in a file.
 const MAX_RETRIES_IN_MEMORY: usize = 1_000_000;
 /// Opening the dead letters takes less of the disk than this.
@@ -107,6 +106,7 @@ impl DiskBuffer {
             feed,
             bury,
             keeper,
+            wrote: AtomicBool::new(false),
         });
         let (ready, in_order) = sync_channel(1);
         let threads = vec![

@@ -269,11 +269,15 @@ impl<D: Device> Spool<D> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let count = summary.remembered();
         {
             let mut files = self.ids.lock();
             files.retain(|file| file.number != number);
-            files.push(IdsFile { number, last_kept: summary.last_kept, count, last_seq: summary.last_seq });
+            files.push(IdsFile {
+                number,
+                last_kept: summary.last_kept,
+                count: summary.remembered(),
+                last_seq: summary.last_seq,
+            });
         }
         self.segments.write().remove(&number);
         // Who reads it still has it in hand; then its blocks must not become another's.

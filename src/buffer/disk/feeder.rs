@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lanes::{Ready, Wanted, WantedRetry};
 use super::mortician::{Burial, Job};
 use super::ports::Read;
-use super::progress::{Loc, Progress, What};
+use super::progress::{Progress, What};
 use super::shared::{DYING_AGAIN, MAX_DYING, Shared, State};
 use crate::buffer::handoff::DeadReason;
 use crate::event::Attempt;
@@ -88,21 +88,18 @@ fn feed(shared: &Arc<Shared>, lane: u32) -> bool {
         if !dying && bytes > max_retry_bytes {
             continue; // it goes back to where it was
         }
-        // More are on their way to the dead letters than are held in memory: it comes back, unread.
-        if dying && wait_for_its_turn(shared, lane, seq, at, attempt) {
+        // Of those on their way to the dead letters no more than so many are in memory.
+        if dying && shared.state.lock().dying >= MAX_DYING {
+            die_later(shared, lane, seq);
             continue;
         }
         let step = shared.spool.step_at(at, seq, lane);
-        let reason = step.as_ref().and_then(|step| match step.what {
-            What::Deferred { dying, .. } => dying,
-            _ => None,
-        });
-        let attempts = step.map(|step| step.attempts).unwrap_or_default();
+        let (what, attempts) = step.map(|step| (step.what, step.attempts)).unzip();
+        let attempts = attempts.unwrap_or_default();
         let (before, read) = (found.ready.len(), shared.spool.read(seq));
         if dying && matches!(read, Read::Failed) {
             // Nobody else gives back one whose next step is expected.
-            let due = now.plus(DYING_AGAIN);
-            shared.state.lock().lanes.wait(seq, lane, due, attempt, dying, at);
+            die_later(shared, lane, seq);
         }
         found.sort(seq, read, attempts);
         if found.ready.len() == before {
@@ -110,9 +107,7 @@ fn feed(shared: &Arc<Shared>, lane: u32) -> bool {
         }
         let Some(ready) = found.ready.pop() else { continue };
         if dying {
-            let reason = reason.unwrap_or(DeadReason::AttemptsExhausted);
-            shared.state.lock().dying += 1;
-            shared.bury(Job::Bury(Box::new(Burial { ready, lane, reason, excerpt: bytes::Bytes::new() })));
+            bury(shared, lane, ready, what);
         } else {
             bytes += u64::from(ready.weight);
             waited.push((ready, attempt));
@@ -204,13 +199,19 @@ fn lose(shared: &Shared, state: &mut State, lost: &Lost, lane: u32) {
     }
 }
 
-/// Whether too many are on their way to the dead letters for one more.
-fn wait_for_its_turn(shared: &Shared, lane: u32, seq: u64, at: Loc, attempt: u16) -> bool {
-    let mut state = shared.state.lock();
-    let waits = state.dying >= MAX_DYING;
-    if waits {
-        let due = shared.clock.now().plus(DYING_AGAIN);
-        state.lanes.wait(seq, lane, due, attempt, true, at);
-    }
-    waits
+/// One whose attempts are used up and that found no room among the dead letters, as `what` says: it is taken there, not
+/// sent.
+fn bury(shared: &Shared, lane: u32, ready: Ready, what: Option<What>) {
+    let reason = match what {
+        Some(What::Deferred { dying: Some(reason), .. }) => reason,
+        _ => DeadReason::AttemptsExhausted,
+    };
+    shared.state.lock().dying += 1;
+    shared.bury(Job::Bury(Box::new(Burial { ready, lane, reason, excerpt: bytes::Bytes::new() })));
+}
+
+/// It waits where it did, for another try to take it to the dead letters.
+fn die_later(shared: &Shared, lane: u32, seq: u64) {
+    let due = shared.clock.now().plus(DYING_AGAIN);
+    shared.state.lock().lanes.wait_again(seq, lane, due);
 }

@@ -37,7 +37,7 @@ pub(super) enum Call {
 pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready: &SyncSender<()>) {
     // Senders wait for the others; where it may not, it is no worse than they are.
     let _ = rustix::process::nice(NICE);
-    let (mut dead_at, mut reminded_at) = (Instant::now(), Instant::now());
+    let (mut dead_at, mut at_rest_since) = (Instant::now(), Instant::now());
     let (mut corrupt, mut failures) = (told, 0);
     let mut announced = Announced::default();
     loop {
@@ -48,17 +48,15 @@ pub(super) fn run(shared: &Arc<Shared>, told: u64, calls: &Receiver<Call>, ready
         shared.metrics.corrupt_records(stats.corrupt_records - corrupt);
         shared.metrics.storage_failed(stats.storage_failures - failures);
         (corrupt, failures) = (stats.corrupt_records, stats.storage_failures);
-        let written = shared.spool.device.take_written();
-        shared.metrics.spool_written(written);
+        shared.count_written();
         if dead_at <= Instant::now() {
             dead_at = Instant::now() + DEAD_EVERY;
             look_at_the_dead(shared, &mut announced);
         }
-        if written > 0 {
-            reminded_at = Instant::now();
-        }
-        if reminded_at.elapsed() >= REMINDED_EVERY {
-            reminded_at = Instant::now();
+        if shared.has_written() {
+            at_rest_since = Instant::now();
+        } else if at_rest_since.elapsed() >= REMINDED_EVERY {
+            at_rest_since = Instant::now();
             remind_the_allocator();
         }
         // Nobody waits for the later ones.

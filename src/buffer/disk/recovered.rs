@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use roaring::RoaringTreemap;
 
-use super::buffer::EXPRESS_SEQS;
 use super::dead::DeadLetters;
 use super::device::RealDevice;
 use super::index::Row;
 use super::lanes::Lanes;
 use super::ports::{Read, Rebuild, SharedNames};
 use super::progress::{Loc, Progress, What};
+use super::shared::EXPRESS_SEQS;
 use super::source::Source;
 use super::spool::Spool;
 use crate::clock::Millis;

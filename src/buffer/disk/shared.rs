@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub(super) const MAX_DYING: usize = 4096;
 /// When an event that found no way into the dead letters tries again.
 pub(super) const DYING_AGAIN: Duration = Duration::from_secs(30);
 
+/// Passed events (`ack = "delivered"`) are numbered from here on: they take no place in the spool.
+pub(super) const EXPRESS_SEQS: u64 = 1 << 63;
+
 /// What all threads share.
 pub(super) struct Shared {
     pub(super) clock: Clock,
@@ -46,6 +50,8 @@ pub(super) struct Shared {
     pub(super) feed: Sender<Option<u32>>,
     pub(super) bury: Sender<Job>,
     pub(super) keeper: Sender<Call>,
+    /// Something was written since the keeper last looked.
+    pub(super) wrote: AtomicBool,
 }
 
 /// What stands under the lock.
@@ -186,6 +192,20 @@ impl Shared {
     pub(super) fn bury(&self, job: Job) {
         // Without that thread the process is stopping, and what is not done is done after the next start.
         let _ = self.bury.send(job);
+    }
+
+    /// Counts what was written to the disk since it was last counted.
+    pub(super) fn count_written(&self) {
+        let bytes = self.spool.device.take_written();
+        if bytes > 0 {
+            self.wrote.store(true, Ordering::Relaxed);
+        }
+        self.metrics.spool_written(bytes);
+    }
+
+    /// Whether anything was, since this was last asked.
+    pub(super) fn has_written(&self) -> bool {
+        self.wrote.swap(false, Ordering::Relaxed)
     }
 
     /// Has the spool looked after before its time.

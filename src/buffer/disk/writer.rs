@@ -162,6 +162,7 @@ fn commit(shared: &Arc<Shared>, pace: &mut Pace, work: Work) {
     let now = Instant::now();
     pace.last_sync = now;
     pace.load.look(now);
+    shared.count_written();
     let spares = shared.spool.spares();
     if spares < std::mem::replace(&mut pace.spares, spares) {
         shared.look_after_the_spool();

@@ -56,7 +56,6 @@ impl<F: DeviceFile> Index<F> {
     }
 
     /// How many events it has.
-    #[cfg(test)]
     pub fn count(&self) -> u32 {
         self.header.count
     }
@@ -65,12 +64,12 @@ impl<F: DeviceFile> Index<F> {
     pub fn last_seq(&self) -> Result<u64, IndexError> {
         let since = match self.seqs()? {
             Some(seqs) => seqs.last().map_or(0, |last| u64::from(*last) + 1),
-            None => u64::from(self.header.count),
+            None => u64::from(self.count()),
         };
-        Ok((self.header.first_seq + since).saturating_sub(1))
+        Ok(self.first_seq().saturating_add(since).saturating_sub(1))
     }
 
-    /// How many of its events have a key.
+    /// How many of its events have a key, of 16 bytes each.
     pub fn keyed(&self) -> u32 {
         self.sections.get(Kind::Keys).len / 16
     }

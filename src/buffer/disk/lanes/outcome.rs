@@ -198,6 +198,13 @@ impl Lanes {
         true
     }
 
+    /// It was read, and not taken to the dead letters: it waits as before, wherever its last step stands by now.
+    pub fn wait_again(&mut self, seq: u64, lane: u32, due: Millis) -> bool {
+        let near = self.lanes.get(lane as usize).and_then(|lane| lane.near.get(&seq));
+        let Some(&Near { made, step: Some(at), .. }) = near else { return false };
+        self.wait(seq, lane, due, made, true, at)
+    }
+
     /// An event in flight was not attempted: to the front of its lane. `false` where it is not in flight.
     pub fn put_back(&mut self, lane: u32, id: EventId) -> bool {
         let Some(lane) = self.lanes.get_mut(lane as usize) else { return false };

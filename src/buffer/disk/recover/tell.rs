@@ -22,7 +22,7 @@ struct Telling {
 
 /// Where ids stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum From {
+enum Origin {
     Segment,
     /// Counted where its events came from, too, as long as that stands.
     Merged,
@@ -163,25 +163,26 @@ impl<D: Device> Recovery<'_, D> {
     /// The ids that are remembered, oldest first: at most so many as asked for, the newest.
     fn tell_ids(&mut self, rebuild: &mut dyn Rebuild) {
         let oldest = self.found.now.minus(self.options.remembered_for);
-        let mut files: Vec<(Millis, u64, u32, From)> = Vec::new();
+        let mut files: Vec<(Millis, u64, u32, Origin)> = Vec::new();
         for (number, segment) in &self.found.segments {
             let summary = segment.summary();
-            let from = if summary.merged { From::Merged } else { From::Segment };
-            files.push((summary.last_kept, summary.remembered(), *number, from));
+            let origin = if summary.merged { Origin::Merged } else { Origin::Segment };
+            files.push((summary.last_kept, summary.remembered(), *number, origin));
         }
-        files.extend(self.found.ids.iter().map(|file| (file.last_kept, file.count, file.number, From::Ids)));
+        files
+            .extend(self.found.ids.iter().map(|file| (file.last_kept, file.count, file.number, Origin::Ids)));
         files.sort_unstable();
         let mut surplus =
             files.iter().map(|(_, count, ..)| count).sum::<u64>().saturating_sub(self.options.remembered_ids);
         let mut highest = 0;
-        for (_, count, number, from) in files {
+        for (_, count, number, origin) in files {
             let skipped = surplus.min(count);
             surplus -= skipped;
-            if from == From::Segment && skipped == count {
+            if origin == Origin::Segment && skipped == count {
                 continue; // none of its ids is told, and its numbers were
             }
             let (rows, ids) =
-                if from == From::Ids { self.ids_in(&ids_name(number)) } else { self.ids_of(number) };
+                if origin == Origin::Ids { self.ids_in(&ids_name(number)) } else { self.ids_of(number) };
             highest = rows.last().map_or(highest, |row| highest.max(row.seq));
             let mut all: Vec<(DedupeKey, EventId, Millis)> =
                 rows.iter().filter_map(|row| Some((row.key?, id_of(row), row.received))).collect();

@@ -111,6 +111,12 @@ fn a_dying_event_is_pending_until_it_stands_in_the_dead_letters() {
     let wanted = lanes.wanted(0, Millis(50));
     assert!(wanted.retries[0].dying);
     lanes.bring(0, Priority::Normal, Vec::new(), Vec::new());
+    // Its step is said elsewhere while it is read, and it cannot go there now.
+    assert!(lanes.moved(7, 0, at(2)) && lanes.wait_again(7, 0, Millis(60)));
+    assert_eq!((lanes.waiting_in(1), lanes.next_due(0)), (vec![(7, 0, 2)], Some(Millis(60))));
+    let wanted = lanes.wanted(0, Millis(60));
+    assert!(wanted.retries[0].dying);
+    lanes.bring(0, Priority::Normal, Vec::new(), Vec::new());
     assert_eq!((lanes.depth(0), lanes.quota.total()), ((1, 100), Amount::one(100)));
     assert!(take_at(&mut lanes, 0, 9, Millis(99)).is_empty(), "no attempt is left");
     assert!(lanes.died(7, 0, 100, &[0, 1]) && !lanes.died(7, 0, 100, &[0, 1]));
